@@ -1,0 +1,93 @@
+"""The contract between the training loop and a task.
+
+The loop knows batches of (images, targets), one scalar loss and a meter. What a target is, how
+samples become a batch, what is augmented how, and what is measured, only the task knows; a new
+task therefore never touches the loop.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from sweep.data.base import Augmentation
+
+if TYPE_CHECKING:
+    from torchvision.transforms import v2
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number a task measures."""
+
+    name: str
+    label: str
+    """As a table prints it, with its unit ("Top-1 (%)")."""
+    mode: Literal["max", "min"]
+    scale: float = 1.0
+    """From the stored value to the printed one (100 for a fraction printed in per cent)."""
+
+
+class Meter(Protocol):
+    """Sums up a metric over the batches of one pass."""
+
+    def update(self, outputs: Any, targets: Any, loss: Tensor) -> None:
+        """Add one batch; must not synchronise with the device."""
+
+    def compute(self) -> dict[str, float]:
+        """Return {metric name: value} over all batches since construction."""
+
+
+class Task(ABC):
+    """One kind of problem.
+
+    Args:
+        num_classes: of the data set.
+        label_smoothing: in [0, 1).
+    """
+
+    metrics: ClassVar[tuple[Metric, ...]]
+    """What ``meter`` computes; the first one is compared unless a space names another."""
+
+    def __init__(self, num_classes: int, *, label_smoothing: float = 0.0) -> None:
+        self.num_classes = num_classes
+        self.label_smoothing = label_smoothing
+
+    @abstractmethod
+    def transform(
+        self,
+        image_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        augmentation: Augmentation | None,
+    ) -> v2.Transform:
+        """Return the transform of one sample of a streamed split: PIL image to float (3, H, W).
+
+        ``augmentation`` is None for evaluation.
+        """
+
+    @abstractmethod
+    def collate(self, samples: list[tuple[Any, Any]]) -> tuple[Tensor, Any]:
+        """Return a batch of streamed samples: images float (B, 3, H, W), and their targets."""
+
+    @abstractmethod
+    def augment(
+        self, images: Tensor, targets: Any, augmentation: Augmentation, generator: torch.Generator
+    ) -> tuple[Tensor, Any]:
+        """Augment a batch of a resident split, on its device, each image on its own.
+
+        ``images`` is uint8 (B, 3, H, W); so is what is returned.
+        """
+
+    @abstractmethod
+    def loss(self, outputs: Any, targets: Any) -> Tensor:
+        """Return the mean loss of a batch, a scalar with gradient."""
+
+    @abstractmethod
+    def meter(self, device: torch.device) -> Meter:
+        """Return a fresh meter that lives on ``device``."""
