@@ -14,23 +14,28 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-if TYPE_CHECKING:
-    from sweep.models.base import Backbone
+from sweep.errors import UserError
 
+if TYPE_CHECKING:
     from sweep.attention.base import AttentionModule
     from sweep.data.base import Dataset
+    from sweep.models.base import Backbone
     from sweep.tasks.base import Task
 
 Part = TypeVar("Part")
 
 
-class UnknownNameError(ValueError):
+class UnknownNameError(UserError, ValueError):
     """A look-up of a name that no part is registered under; its text lists the known names."""
 
     def __init__(self, kind: str, name: str, known: list[str]) -> None:
         self.nearest = nearest(name, known)
         hint = f"; did you mean {self.nearest!r}?" if self.nearest else "."
         super().__init__(f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}")
+
+
+class PluginError(UserError):
+    """A part of another distribution cannot be imported."""
 
 
 def nearest(name: str, known: list[str]) -> str | None:
@@ -54,7 +59,7 @@ class Registry(Generic[Part]):
         self.package = package
         self._parts: dict[str, Part] = {}
         self._origins: dict[str, str] = {}
-        self._loaded = False
+        self._loaded = self._loading = False
         self._origin = "sweep"
 
     def register(self, name: str) -> Callable[[Part], Part]:
@@ -99,9 +104,16 @@ class Registry(Generic[Part]):
         return self._origins[name]
 
     def _load(self) -> None:
-        if self._loaded:
+        if self._loaded or self._loading:
             return
-        self._loaded = True
+        self._loading = True
+        try:
+            self._import_all()
+            self._loaded = True
+        finally:
+            self._loading = False
+
+    def _import_all(self) -> None:
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self.package}.{module.name}")
@@ -110,6 +122,11 @@ class Registry(Generic[Part]):
                 self._origin = f"{entry_point.dist.name}=={entry_point.dist.version}"
             try:
                 entry_point.load()
+            except Exception as error:
+                raise PluginError(
+                    f"the plug-in {self._origin} cannot be imported "
+                    f"(entry point {entry_point.name!r} of {self.package}): {error}"
+                ) from error
             finally:
                 self._origin = "sweep"
 

@@ -6,20 +6,33 @@ test split is evaluated once, at the end of a trial.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
+from sweep.errors import UserError
+
 SplitName = Literal["train", "val", "test"]
 
+RESIDENT_PIXELS = 64
+"""Largest image size at which a split is decoded once and lives on the device."""
 
-class MissingDatasetError(FileNotFoundError):
+ValSize = PositiveInt | Annotated[float, Field(gt=0, lt=1)]
+"""A number of images, or a fraction."""
+
+
+class MissingDatasetError(UserError, FileNotFoundError):
     """The files of a data set are not here; its text says where it looked, in one line."""
+
+
+class DatasetError(UserError, ValueError):
+    """Settings that a data set cannot satisfy, or files it cannot read; its text names them."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ class DatasetConfig(BaseModel):
     """Folder that holds the files; where it lies does not determine a result."""
     image_size: PositiveInt = 32
     """Height and width of the images that a model sees, in pixels."""
-    val_size: PositiveInt | float = 0.1
+    val_size: ValSize = 0.1
     """Validation images split off training: a number, or a fraction of the training split."""
     split_seed: NonNegativeInt = 0
     """Of the split into training and validation, and of ``subset``; not the seed of a trial."""
@@ -100,10 +113,24 @@ class Dataset(ABC):
     mean: ClassVar[tuple[float, float, float]]
     """Of the training images in [0, 1], per channel."""
     std: ClassVar[tuple[float, float, float]]
-    augmentation: ClassVar[Augmentation]
 
     def __init__(self, config: DatasetConfig) -> None:
         self.config = config
+
+    @property
+    @abstractmethod
+    def augmentation(self) -> Augmentation:
+        """The standard augmentation of training images at this image size."""
+
+    @property
+    def eval_crop(self) -> float:
+        """Share of an image's shorter side that evaluation of a streamed split looks at."""
+        return 1.0
+
+    @property
+    def resident(self) -> bool:
+        """Whether ``split`` gives a TensorSplit, which needs no worker processes."""
+        return self.config.image_size <= RESIDENT_PIXELS
 
     @property
     @abstractmethod
@@ -113,6 +140,30 @@ class Dataset(ABC):
         Raises:
             MissingDatasetError: it can only be told from the files, and they are not here.
         """
+
+    published_train_images: ClassVar[int | None] = None
+    """Of the training split as published; None if only the files can tell."""
+
+    @property
+    def train_images(self) -> int | None:
+        """Training images of an epoch, without reading a file; None if only the files can tell.
+
+        Raises:
+            DatasetError: ``val_size`` or ``subset`` is more than there is.
+        """
+        total, config = self.published_train_images, self.config
+        if total is None:
+            return None
+        fraction = config.val_size < 1
+        held = math.ceil(config.val_size * total) if fraction else int(config.val_size)
+        if held >= total:
+            raise DatasetError(f"dataset.val_size (={config.val_size}) of {total} training images")
+        if config.subset is not None and config.subset > total - held:
+            raise DatasetError(
+                f"dataset.subset (={config.subset}): {total - held} training images are left "
+                f"after {held} for validation"
+            )
+        return config.subset or total - held
 
     @abstractmethod
     def find(self) -> Path | None:
@@ -129,6 +180,8 @@ class Dataset(ABC):
 
         Raises:
             MissingDatasetError: the files are not here.
+            DatasetError: ``val_size`` or ``subset`` cannot be taken, or a file cannot be read; the
+                text names the field and its value, or the file.
         """
 
     @classmethod
@@ -141,5 +194,9 @@ class Dataset(ABC):
         raise NotImplementedError(f"{cls.__name__} cannot be downloaded")
 
     def content(self) -> dict[str, Any]:
-        """Return what identifies the images and targets: every setting but the place on disk."""
-        return self.config.model_dump(exclude={"root"})
+        """Return what identifies images and targets: all settings but defaults and the place.
+
+        Raises:
+            MissingDatasetError: it can only be told from the files, and they are not here.
+        """
+        return self.config.model_dump(exclude={"root"}, exclude_defaults=True)

@@ -8,7 +8,7 @@ task therefore never touches the loop.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -36,8 +36,11 @@ class Metric:
 class Meter(Protocol):
     """Sums up a metric over the batches of one pass."""
 
-    def update(self, outputs: Any, targets: Any, loss: Tensor) -> None:
-        """Add one batch; must not synchronise with the device."""
+    def update(self, outputs: Any, targets: Any) -> None:
+        """Add one batch; must not synchronise with the device.
+
+        A loss it measures is without label smoothing, so that training and evaluation compare.
+        """
 
     def compute(self) -> dict[str, float]:
         """Return {metric name: value} over all batches since construction."""
@@ -65,10 +68,18 @@ class Task(ABC):
         mean: Sequence[float],
         std: Sequence[float],
         augmentation: Augmentation | None,
+        eval_crop: float = 1.0,
     ) -> v2.Transform:
         """Return the transform of one sample of a streamed split: PIL image to float (3, H, W).
 
-        ``augmentation`` is None for evaluation.
+        It draws from torch's global CPU generator only, which the loader seeds for each sample.
+
+        Args:
+            image_size: H and W of what is returned, in pixels.
+            mean: per channel, of images in [0, 1].
+            std: per channel, of images in [0, 1].
+            augmentation: None for evaluation.
+            eval_crop: share of the shorter side that evaluation looks at.
         """
 
     @abstractmethod
@@ -83,6 +94,10 @@ class Task(ABC):
 
         ``images`` is uint8 (B, 3, H, W); so is what is returned.
         """
+
+    def pieces(self, images: Tensor, targets: Any, count: int) -> Iterator[tuple[Tensor, Any]]:
+        """Yield a batch in up to ``count`` pieces, for gradient accumulation."""
+        yield from zip(images.chunk(count), targets.chunk(count), strict=True)
 
     @abstractmethod
     def loss(self, outputs: Any, targets: Any) -> Tensor:

@@ -1,0 +1,53 @@
+"""The report of a study: read, compute, write."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from reports.figures import accuracy_against_parameters, save
+from reports.html import page
+from reports.rows import study_rows
+from reports.stats import config_rows
+from reports.summary import summarise
+from reports.tables import Table, comma_separated, latex, markdown
+from sweep.tracking.reading import read_study
+
+FIGURE = "accuracy_vs_params"
+
+
+def write_report(study: str, tracking_uri: str, target: Path) -> Iterator[Path]:
+    """Write the report of a study: table.md, .tex, .csv, accuracy_vs_params.* and index.html.
+
+    Every file is whole, or the one that was there before.
+
+    Args:
+        study: name of the sweep.
+        tracking_uri: of the MLflow store.
+        target: folder to write to; created if it is not there.
+
+    Yields:
+        The path of each file, once it is written.
+
+    Raises:
+        UserError: there is no such store or study.
+    """
+    rows = study_rows(read_study(tracking_uri, study))
+    configs = config_rows(rows)
+    table = Table(rows, configs)
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target, prefix=".report-") as scratch:
+        draft = Path(scratch)
+        figures = save(accuracy_against_parameters(rows, configs), draft / FIGURE)
+        svg = (draft / FIGURE).with_suffix(".svg").read_text(encoding="utf-8")
+        texts = {
+            "table.md": markdown(table),
+            "table.tex": latex(table),
+            "table.csv": comma_separated(table),
+            "index.html": page(table, summarise(rows, configs), svg),
+        }
+        for name, text in texts.items():
+            (draft / name).write_text(text, encoding="utf-8", newline="\n")
+        for path in [*figures, *(draft / name for name in texts)]:
+            yield path.replace(target / path.name)

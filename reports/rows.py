@@ -1,0 +1,215 @@
+"""Typed rows: what was run, one row per trial, before any statistics.
+
+Values are as stored (accuracies are fractions); ``Metric.scale`` takes them to what is printed.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from sweep.registry import TASKS
+from sweep.spec.labels import module_key, module_labels
+from sweep.tasks.base import Metric
+from sweep.tracking import names
+from sweep.tracking.reading import Refusal, RunRecord, StudyRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Value = str | int | float | bool | None
+Status = Literal["done", "failed", "unfinished"]
+
+STATUS: Mapping[str, Status] = {"FINISHED": "done", "FAILED": "failed", "KILLED": "failed"}
+BASELINE = "none"
+"""The attention module that is none."""
+ENVIRONMENT = "sweep.env."
+"""Tags of a finished trial's run, followed by what they say: hardware and versions."""
+OF_THE_MODEL = ("backbone", "stem", "weights", "attention", "sites", "seed")
+"""Parameters of a run that have a field of their own; the hyperparameters have one too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRow:
+    """One run."""
+
+    trial_id: str
+    run_id: str
+    backbone: str
+    stem: str
+    weights: str
+    placement: str
+    """Name of the policy; "none" for a baseline."""
+    attention: str
+    preset: str | None
+    label: str
+    """Of the module, as tables print it."""
+    hyperparameters: Mapping[str, Value]
+    settings: Mapping[str, str]
+    """The other parameters: task, data set, recipe."""
+    seed: int
+    status: Status
+    reason: str
+    """Why it failed."""
+    adjusted: str
+    """What of its hyperparameters was changed so that the model can exist."""
+    params_true: int | None
+    params_thop_like: int | None
+    params_no_norm: int | None
+    macs: int | None
+    """Of one image, forward."""
+    macs_fvcore: int | None
+    metrics: Mapping[str, float]
+    device: str
+    versions: Mapping[str, str]
+
+    def score(self, metric: str) -> float | None:
+        """Return a test metric; None if the trial did not finish or measured no finite number."""
+        value = self.metrics.get(f"test_{metric}")
+        if self.status != "done" or value is None or not math.isfinite(value):
+            return None
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRows:
+    """A study, read."""
+
+    study: str
+    question: str
+    metrics: tuple[Metric, ...]
+    """Of the task; the one that is compared comes first."""
+    trials: tuple[TrialRow, ...]
+    planned: int | None
+    """Trials of the grid when the sweep last ended; None if it has not ended."""
+    refused: tuple[Refusal, ...]
+    refused_complete: bool
+    parent_id: str
+    version: str
+    """Of this package, when the sweep ran."""
+    commit: str
+    notes: tuple[str, ...]
+    """What could not be understood."""
+
+    @property
+    def compared(self) -> Metric:
+        """The metric that the study compares."""
+        return self.metrics[0]
+
+
+def study_rows(record: StudyRecord) -> StudyRows:
+    """Return the rows of a study that was read from MLflow."""
+    tags = record.parent.tags
+    labels = module_labels(_module(run) for run in record.trials)
+    trials = tuple(_trial(run, labels[module_key(*_module(run))]) for run in record.trials)
+    task = next((trial.settings["task"] for trial in trials), "classification")
+    metrics, notes = _metrics(task, tags.get(names.METRIC, ""))
+    planned = record.parent.metrics.get("trials")
+    return StudyRows(
+        study=record.study,
+        question=tags.get(names.QUESTION, ""),
+        metrics=metrics,
+        trials=trials,
+        planned=None if planned is None else int(planned),
+        refused=record.refused,
+        refused_complete=record.refused_complete,
+        parent_id=record.parent.run_id,
+        version=tags.get("sweep.version", "unknown"),
+        commit=tags.get("mlflow.source.git.commit", "unknown"),
+        notes=notes,
+    )
+
+
+def trials_frame(trials: Iterable[TrialRow]) -> pd.DataFrame:
+    """Return the trials as a frame, one row each; metrics as stored, settings as text."""
+    import pandas as pd
+
+    return pd.DataFrame([_flat(trial) for trial in trials])
+
+
+def _flat(trial: TrialRow) -> dict[str, object]:
+    nested = ("hyperparameters", "settings", "metrics", "versions")
+    plain = {key: value for key, value in vars(trial).items() if key not in nested}
+    return {
+        **plain,
+        **{names.HYPERPARAMETER + key: value for key, value in trial.hyperparameters.items()},
+        **trial.metrics,
+        **trial.settings,
+        **{f"env.{key}": value for key, value in trial.versions.items()},
+    }
+
+
+def _trial(run: RunRecord, label: str) -> TrialRow:
+    costs = {name: _count(run, name) for name in (*names.COST_METRICS, names.FVCORE_MACS)}
+    return TrialRow(
+        trial_id=run.tags.get(names.TRIAL_ID, ""),
+        run_id=run.run_id,
+        backbone=run.params["backbone"],
+        stem=run.params["stem"],
+        weights=run.params["weights"],
+        placement=run.tags.get(names.PLACEMENT, ""),
+        attention=run.params["attention"],
+        preset=run.tags.get(names.PRESET),
+        label=label,
+        hyperparameters=_hyperparameters(run),
+        settings={
+            key: value
+            for key, value in run.params.items()
+            if key not in OF_THE_MODEL and not key.startswith(names.HYPERPARAMETER)
+        },
+        seed=int(run.params["seed"]),
+        status=STATUS.get(run.status, "unfinished"),
+        reason=run.tags.get(names.REASON, ""),
+        adjusted=run.tags.get(names.ADJUSTED, ""),
+        metrics={key: value for key, value in run.metrics.items() if key not in costs},
+        device=run.tags.get(names.DEVICE, ""),
+        versions={
+            key.removeprefix(ENVIRONMENT): value
+            for key, value in run.tags.items()
+            if key.startswith(ENVIRONMENT)
+        },
+        **costs,
+    )
+
+
+def _module(run: RunRecord) -> tuple[str, str | None, dict[str, Value]]:
+    return run.params["attention"], run.tags.get(names.PRESET), _hyperparameters(run)
+
+
+def _hyperparameters(run: RunRecord) -> dict[str, Value]:
+    prefix = names.HYPERPARAMETER
+    return {
+        key.removeprefix(prefix): _value(text)
+        for key, text in sorted(run.params.items())
+        if key.startswith(prefix)
+    }
+
+
+def _value(text: str) -> Value:
+    """Return the plain value that MLflow stored as text."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if value is None or isinstance(value, bool | int | float) else text
+
+
+def _count(run: RunRecord, name: str) -> int | None:
+    value = run.metrics.get(name)
+    return int(value) if value is not None and math.isfinite(value) else None
+
+
+def _metrics(task: str, compared: str) -> tuple[tuple[Metric, ...], tuple[str, ...]]:
+    """Return a task's metrics, the compared one first, and what is to be said about them."""
+    known = TASKS[task].metrics if task in TASKS else ()
+    first = [metric for metric in known if metric.name == compared]
+    if first:
+        return (*first, *(metric for metric in known if metric.name != compared)), ()
+    note = (
+        f"the metric {compared!r} of task {task!r} is not known to this installation: "
+        "it is printed as stored, and more of it is taken to be better"
+    )
+    return (Metric(compared, compared, "max"), *known), (note,)

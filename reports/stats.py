@@ -1,0 +1,263 @@
+"""Statistics over seeds: one row per configuration, its difference to the baseline, and the noise.
+
+A trial enters a mean if it finished and measured a finite number; every other one is counted.
+Values are as stored (accuracies are fractions).
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reports.rows import BASELINE, StudyRows, TrialRow, Value
+from sweep.tasks.base import Metric
+
+CONFIDENCE = 0.95
+"""That none of the differences beyond the noise is chance."""
+TITLES = {
+    "resnet18": "ResNet-18",
+    "resnet50": "ResNet-50",
+    "resnet101": "ResNet-101",
+    "mobilenet_v2": "MobileNetV2",
+}
+"""Backbones as the papers write them; others are called as they are registered."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Values over seeds."""
+
+    n: int
+    mean: float
+    std: float | None
+    """Of the sample (n - 1); None for n = 1, which shows no spread."""
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What the seeds of several configurations say about the noise of one trial."""
+
+    std: float
+    """Within configurations, pooled; it is taken to be the same for all."""
+    freedom: int
+    """Degrees of freedom of ``std``."""
+    quantile: float
+    """Of the studentized range, for all configurations at once."""
+
+    def margin(self, n: int, other: int) -> float:
+        """Return what two means over ``n`` and ``other`` seeds must differ by to show anything.
+
+        It is Tukey and Kramer's: with probability ``CONFIDENCE`` no pair of equally good
+        configurations of the group differs by more.
+        """
+        return self.quantile * self.std * math.sqrt((1 / n + 1 / other) / 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigRow:
+    """One configuration: everything but the seed."""
+
+    group: str
+    """Title of the rows that compare: one backbone under one recipe."""
+    backbone: str
+    """As the papers write it."""
+    stem: str
+    weights: str
+    placement: str
+    attention: str
+    preset: str | None
+    name: str
+    """As tables and figures print it; with the placement where several are compared."""
+    hyperparameters: Mapping[str, Value]
+    settings: Mapping[str, str]
+    adjusted: str
+    params_true: int | None
+    params_thop_like: int | None
+    params_no_norm: int | None
+    macs: int | None
+    macs_fvcore: int | None
+    trials: tuple[TrialRow, ...]
+    """In the order of their seeds."""
+    spreads: Mapping[str, Spread]
+    """By metric, over the test split; without those that no trial measured."""
+    differences: Mapping[str, Spread]
+    """By metric, to the baseline: over the seeds that both have. None for the baseline itself."""
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is the backbone without attention."""
+        return self.attention == BASELINE
+
+    def count(self, status: str) -> int:
+        """Return the number of trials that are "done", "failed" or "unfinished"."""
+        return sum(trial.status == status for trial in self.trials)
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return mean, sample standard deviation and range of at least one value."""
+    std = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(len(values), statistics.fmean(values), std, min(values), max(values))
+
+
+def config_rows(rows: StudyRows) -> tuple[ConfigRow, ...]:
+    """Return the configurations of a study.
+
+    In the order of tables: backbones from the smallest, of each first the baseline, then the
+    modules by name, and of each module the settings from the one with the fewest parameters.
+    """
+    by_config: dict[Any, list[TrialRow]] = defaultdict(list)
+    for trial in rows.trials:
+        by_config[_group_key(trial), _module_key(trial)].append(trial)
+    titles = _group_titles(rows.trials)
+    placements = _compared_placements(rows.trials)
+    baselines = {group: trials for (group, module), trials in by_config.items() if not module}
+    configs = [
+        _config(
+            titles[group],
+            sorted(trials, key=lambda trial: trial.seed),
+            baselines.get(group, ()),
+            rows.metrics,
+            group in placements,
+        )
+        for (group, _), trials in by_config.items()
+    ]
+    sizes = {
+        title: min((c.params_true or 0) for c in configs if c.group == title)
+        for title in titles.values()
+    }
+    return tuple(sorted(configs, key=lambda c: (sizes[c.group], c.group, _order(c))))
+
+
+def by_group(configs: Iterable[ConfigRow]) -> dict[str, list[ConfigRow]]:
+    """Return the configurations of each group, in their order."""
+    groups: dict[str, list[ConfigRow]] = defaultdict(list)
+    for config in configs:
+        groups[config.group].append(config)
+    return dict(groups)
+
+
+def noise(configs: Iterable[ConfigRow], metric: str) -> Noise | None:
+    """Return the noise of one trial within a group; None where no seeds show any."""
+    from scipy.stats import studentized_range
+
+    spreads = [c.spreads[metric] for c in configs if metric in c.spreads]
+    freedom = sum(s.n - 1 for s in spreads)
+    squares = math.fsum((s.n - 1) * s.std**2 for s in spreads if s.std is not None)
+    if len(spreads) < 2 or not squares:
+        return None
+    quantile = float(studentized_range.ppf(CONFIDENCE, len(spreads), freedom))
+    return Noise(math.sqrt(squares / freedom), freedom, quantile)
+
+
+def leader(configs: Iterable[ConfigRow], metric: Metric) -> ConfigRow | None:
+    """Return the configuration of a group with the best mean, whatever the noise."""
+    sign = 1 if metric.mode == "max" else -1
+    measured = [c for c in configs if metric.name in c.spreads]
+    return max(measured, key=lambda c: sign * c.spreads[metric.name].mean, default=None)
+
+
+def best_beyond_noise(configs: Sequence[ConfigRow], metric: Metric) -> ConfigRow | None:
+    """Return the leader of a group if it beats every other one by more than the noise."""
+    best, level = leader(configs, metric), noise(configs, metric.name)
+    if best is None or level is None:
+        return None
+    own = best.spreads[metric.name]
+    others = [c.spreads[metric.name] for c in configs if c is not best and metric.name in c.spreads]
+    beaten = all(abs(own.mean - other.mean) > level.margin(own.n, other.n) for other in others)
+    return best if beaten else None
+
+
+def _config(
+    group: str,
+    trials: Sequence[TrialRow],
+    baseline: Sequence[TrialRow],
+    metrics: Sequence[Metric],
+    name_placement: bool,
+) -> ConfigRow:
+    first = trials[0]
+    is_baseline = first.attention == BASELINE
+    placed = name_placement and not is_baseline
+    names = [metric.name for metric in metrics]
+    differences = {} if is_baseline else {n: _differences(trials, baseline, n) for n in names}
+    scores = {name: list(_scores(trials, name).values()) for name in names}
+    return ConfigRow(
+        group=group,
+        backbone=TITLES.get(first.backbone, first.backbone),
+        stem=first.stem,
+        weights=first.weights,
+        placement=first.placement,
+        attention=first.attention,
+        preset=first.preset,
+        name=f"{first.label}, {first.placement}" if placed else first.label,
+        hyperparameters=first.hyperparameters,
+        settings=first.settings,
+        adjusted=first.adjusted,
+        params_true=first.params_true,
+        params_thop_like=first.params_thop_like,
+        params_no_norm=first.params_no_norm,
+        macs=first.macs,
+        macs_fvcore=next((t.macs_fvcore for t in trials if t.macs_fvcore is not None), None),
+        trials=tuple(trials),
+        spreads={name: spread(values) for name, values in scores.items() if values},
+        differences={name: spread(values) for name, values in differences.items() if values},
+    )
+
+
+def _scores(trials: Iterable[TrialRow], metric: str) -> dict[int, float]:
+    scores = ((trial.seed, trial.score(metric)) for trial in trials)
+    return {seed: score for seed, score in scores if score is not None}
+
+
+def _differences(
+    trials: Iterable[TrialRow], baseline: Iterable[TrialRow], metric: str
+) -> list[float]:
+    """Return score minus the baseline's, for each seed that both have."""
+    own, base = _scores(trials, metric), _scores(baseline, metric)
+    return [own[seed] - base[seed] for seed in own if seed in base]
+
+
+def _group_key(trial: TrialRow) -> tuple[Any, ...]:
+    """Return what configurations must share to be compared."""
+    return trial.backbone, trial.stem, trial.weights, tuple(sorted(trial.settings.items()))
+
+
+def _module_key(trial: TrialRow) -> tuple[Any, ...]:
+    """Return what tells configurations of a group apart; empty for the baseline.
+
+    A preset is only a name: a shared trial has the one that another sweep may have given it.
+    """
+    if trial.attention == BASELINE:
+        return ()
+    return trial.attention, trial.placement, tuple(sorted(trial.hyperparameters.items()))
+
+
+def _group_titles(trials: Iterable[TrialRow]) -> dict[tuple[Any, ...], str]:
+    """Return a title for each group: the backbone, and whatever else differs between groups."""
+    about = {_group_key(t): {"stem": t.stem, "weights": t.weights, **t.settings} for t in trials}
+    fields = dict.fromkeys(field for settings in about.values() for field in settings)
+    varying = [f for f in fields if len({settings.get(f) for settings in about.values()}) > 1]
+    return {
+        key: ", ".join(
+            [TITLES.get(key[0], key[0]), *(f"{f} {settings.get(f, 'none')}" for f in varying)]
+        )
+        for key, settings in about.items()
+    }
+
+
+def _compared_placements(trials: Iterable[TrialRow]) -> set[tuple[Any, ...]]:
+    """Return the groups in which modules are placed in more than one way."""
+    placements: dict[tuple[Any, ...], set[str]] = defaultdict(set)
+    for trial in trials:
+        if trial.attention != BASELINE:
+            placements[_group_key(trial)].add(trial.placement)
+    return {group for group, policies in placements.items() if len(policies) > 1}
+
+
+def _order(config: ConfigRow) -> tuple[Any, ...]:
+    return not config.is_baseline, config.attention, config.params_true or 0, config.name

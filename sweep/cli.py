@@ -1,0 +1,312 @@
+"""The commands. Thin; nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sweep.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sweep.orchestration.run import Summary
+    from sweep.plan import Plan
+
+USAGE_ERROR, FAILED = 2, 1
+STATUSES = ("planned", "adjusted", "done", "refused")
+
+working_folder = click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="SWEEP_DIR",
+    default=Path("sweeps"),
+    show_default=True,
+    help="Working folder: ledger, checkpoints, MLflow's store, reports. Also $SWEEP_DIR.",
+)
+spec_argument = click.argument("spec", type=click.Path(path_type=Path))
+overrides_argument = click.argument("overrides", nargs=-1, metavar="[FIELD=VALUE]...")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sweep")
+def cli() -> None:
+    """Which attention module, with which hyperparameters, on which backbone?
+
+    One YAML search space in; Ray trials, MLflow runs and a report out.
+    """
+
+
+@cli.command()
+@spec_argument
+@overrides_argument
+@working_folder
+@click.option(
+    "--runner",
+    type=click.Choice(["ray", "inline"]),
+    default="ray",
+    show_default=True,
+    help="'inline' trains one trial after the other in this process, for debugging.",
+)
+def run(spec: Path, overrides: tuple[str, ...], folder: Path, runner: Any) -> None:
+    """Run what a sweep is missing.
+
+    Trials that have a result are never run again; those that failed are. Fields of SPEC can be
+    changed on the way: sweep run SPEC recipe.epochs=1 dataset.name=digits 'seeds=[0,1]'.
+    """
+    from sweep.plan import plan_key
+
+    key = plan_key(spec, overrides)
+    if _nothing_to_do(spec, overrides, key, folder):
+        return
+    from sweep.display import Display
+    from sweep.ledger import Ledger
+    from sweep.orchestration.run import missing, run_sweep
+    from sweep.plan import make_plan
+    from sweep.spec.load import load_space
+
+    console = _console()
+    space = load_space(spec, overrides)
+    plan = make_plan(space)
+    _show_refused(plan, console)
+    todo = missing(plan, Ledger(folder))
+    console.print(
+        f"{plan.study}: {len(plan.runnable)} trials, "
+        f"{len(plan.runnable) - len(todo)} done, {len(todo)} to run"
+    )
+    with Display(todo, plan.metric, console) as display:
+        summary = run_sweep(space, plan, key, folder, runner=runner, listener=display)
+    _show_summary(plan, summary, folder, console)
+    if summary.failures:
+        sys.exit(FAILED)
+
+
+@cli.command()
+@spec_argument
+@overrides_argument
+@working_folder
+@click.option("--json", "as_json", is_flag=True, help="One object per trial.")
+def plan(spec: Path, overrides: tuple[str, ...], folder: Path, as_json: bool) -> None:
+    """Show every trial of a sweep and what it costs, before anything runs.
+
+    Parameters are counted by three conventions: all; without those of GroupNorm, as thop and the
+    ELA paper count; without those of any norm, as the EMA paper counts some rows.
+    """
+    from sweep.ledger import Ledger
+    from sweep.plan import make_plan, plan_rows
+    from sweep.spec.load import load_space
+
+    made = make_plan(load_space(spec, overrides))
+    rows = plan_rows(made, Ledger(folder))
+    if as_json:
+        import json
+
+        click.echo(json.dumps(rows, indent=1))
+    else:
+        _show_plan(made, rows, _console())
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of a search space, for editors to complete and check YAML."""
+    import json
+
+    from sweep.spec.schema import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=1))
+
+
+@cli.command(name="list")
+def list_parts() -> None:
+    """List what a search space can name: modules, backbones, placements, data sets, recipes."""
+    from sweep.models.placement import policies_of
+    from sweep.registry import ATTENTION, BACKBONES, DATASETS
+    from sweep.spec.recipes import PRESETS
+
+    click.echo("attention (hyperparameters; presets)")
+    for name in ATTENTION.names():
+        config = ATTENTION[name].Config
+        presets = f"; {', '.join(config.presets)}" if config.presets else ""
+        click.echo(f"  {name:14}{', '.join(config.model_fields) or '-'}{presets}")
+    click.echo("backbones (placements; the first is the default)")
+    for name in BACKBONES.names():
+        default = BACKBONES[name].default_placement
+        others = [policy for policy in policies_of(name) if policy != default]
+        click.echo(f"  {name:14}{', '.join([default, *others])}")
+    click.echo(f"data sets\n  {', '.join(DATASETS.names())}")
+    click.echo(f"recipes\n  {', '.join(PRESETS)}")
+
+
+@cli.command()
+@click.argument("study")
+@working_folder
+@click.option("--tracking-uri", help="MLflow store to read; by default the working folder's.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to write to; by default reports/STUDY in the working folder.",
+)
+def report(study: str, folder: Path, tracking_uri: str | None, output: Path | None) -> None:
+    """Write the tables and figures of a sweep, from MLflow alone."""
+    from reports.render import write_report
+    from sweep.tracking.store import tracking_uri as resolve
+
+    target = output or folder / "reports" / study
+    for path in write_report(study, resolve(folder, tracking_uri), target):
+        click.echo(path)
+
+
+@cli.command()
+@working_folder
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=5000, show_default=True)
+def ui(folder: Path, host: str, port: int) -> None:
+    """Browse the runs in MLflow's own pages."""
+    from sweep.tracking.store import artifact_root, tracking_uri
+
+    uri = tracking_uri(folder)
+    if not uri.startswith(("sqlite:", "postgresql", "mysql")):
+        click.echo(f"the runs are on a server already: open {uri}")
+        return
+    click.echo(f"MLflow on {uri}: open http://{host}:{port} (Ctrl-C ends it)")
+    arguments = ["-m", "mlflow", "server", "--backend-store-uri", uri]
+    arguments += ["--artifacts-destination", artifact_root(folder).as_uri()]
+    arguments += ["--host", host, "--port", str(port)]
+    os.execv(sys.executable, [sys.executable, *arguments])
+
+
+@cli.group()
+def data() -> None:
+    """Data sets."""
+
+
+@data.command()
+@click.argument("name")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to download into; by default $SWEEP_DATA/NAME or data/NAME.",
+)
+def fetch(name: str, root: Path | None) -> None:
+    """Download a data set, where torchvision can."""
+    from sweep.registry import DATASETS
+
+    target = root or Path(os.environ.get("SWEEP_DATA", "data")) / name
+    try:
+        DATASETS[name].fetch(target)
+    except NotImplementedError as error:
+        raise UserError(str(error)) from None
+    except (OSError, RuntimeError) as error:
+        raise click.ClickException(f"{name} could not be downloaded: {error}") from None
+    click.echo(f"{name} is ready")
+
+
+def main() -> None:
+    """Run the command line; every error that a user can cause is one clear message."""
+    try:
+        cli(standalone_mode=True)
+    except UserError as error:
+        for line in str(error).splitlines():
+            click.echo(f"error: {line}", err=True)
+        sys.exit(USAGE_ERROR)
+
+
+def _nothing_to_do(spec: Path, overrides: tuple[str, ...], key: str, folder: Path) -> bool:
+    """Say so and return True if every trial is done and delivered; torch is not imported for it."""
+    from sweep.ledger import Ledger
+    from sweep.plan import plan_path, stored_plan
+    from sweep.spec.document import read_document
+    from sweep.tracking.delivery import is_delivered
+    from sweep.tracking.store import tracking_uri
+
+    document = read_document(spec, overrides).data
+    plan = stored_plan(plan_path(folder, str(document.get("study"))), key)
+    if plan is None:
+        return False
+    uri = tracking_uri(folder, (document.get("tracking") or {}).get("uri"))
+    ledger = Ledger(folder)
+    if not all(is_delivered(ledger, p.trial.trial_id, uri, plan.study) for p in plan.runnable):
+        return False
+    console = _console()
+    _show_refused(plan, console)
+    console.print(f"{plan.study}: all {len(plan.runnable)} trials are done, nothing to run")
+    return True
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+
+
+def _show_refused(plan: Plan, console: Console) -> None:
+    """Print the combinations that cannot exist, each once for all its seeds."""
+    refused = {(p.trial.backbone.name, p.label): p.reason for p in plan.refused}
+    for (backbone, label), reason in refused.items():
+        console.print(f"refused: {backbone} {label}: {reason}", style="yellow", markup=False)
+
+
+def _show_summary(plan: Plan, summary: Summary, folder: Path, console: Console) -> None:
+    from rich.table import Table
+
+    if summary.failures:
+        table = Table("trial", "what failed", "why", "traceback", title="Failed trials")
+        for failure in summary.failures:
+            table.add_row(failure.trial_id, failure.label, failure.reason, str(failure.log))
+        console.print(table)
+    console.print(
+        f"{plan.study}: {summary.done} of {len(plan.runnable)} trials done"
+        + (f", {len(summary.failures)} failed" if summary.failures else "")
+        + (f", {len(plan.refused)} refused" if plan.refused else "")
+    )
+    console.print(f"MLflow store: {summary.uri}   (browse it: sweep ui --dir {folder})")
+    if summary.undelivered:
+        console.print(
+            f"MLflow does not have everything yet: {summary.undelivered}. Nothing is lost: "
+            "the same command delivers the rest.",
+            style="yellow",
+            markup=False,
+        )
+
+
+def _show_plan(plan: Plan, rows: list[dict[str, Any]], console: Console) -> None:
+    from rich.table import Table
+
+    from sweep.plan import SUSTAINED_FLOPS
+
+    table = Table("trial", "backbone", "placement", "sites", "module", "seed", box=None)
+    for heading in ("params (M)", "thop (M)", "no norm (M)", "MACs (M)"):
+        table.add_column(heading, justify="right")
+    table.add_column("status")
+    for row, planned in zip(rows, plan.trials, strict=True):
+        counts = (row["params_true"], row["params_thop_like"], row["params_no_norm"], row["macs"])
+        table.add_row(
+            row["trial_id"],
+            row["backbone"],
+            row["placement"],
+            str(len(row["sites"])),
+            planned.label,
+            str(row["seed"]),
+            *(f"{count / 1e6:.3f}" if count is not None else "" for count in counts),
+            row["status"] + (f": {row['reason']}" if row["reason"] else ""),
+        )
+    console.print(table)
+    kinds = {status: sum(row["status"] == status for row in rows) for status in STATUSES}
+    console.print(
+        f"{len(rows)} trials: "
+        + ", ".join(f"{count} {status}" for status, count in kinds.items() if count)
+        + (f"; {plan.duplicates} points of the grid repeat others" if plan.duplicates else "")
+    )
+    flops = plan.training_flops()
+    if flops is not None:
+        hours = ", ".join(
+            f"{flops / rate / 3600:,.1f} h on {device} at {rate / 1e12:g} TFLOP/s"
+            for device, rate in SUSTAINED_FLOPS.items()
+        )
+        console.print(f"training all of them takes {flops / 1e15:,.3f} PFLOP: about {hours}")

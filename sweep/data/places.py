@@ -1,0 +1,51 @@
+"""Where the files of a data set are looked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from sweep.data.base import MissingDatasetError
+
+
+def find_folder(
+    name: str,
+    root: str | None,
+    inside: str,
+    *,
+    holds: Callable[[Path], bool],
+    get: str,
+    system: Iterable[Path] = (),
+) -> Path:
+    """Return the first folder that holds the files of a data set.
+
+    Looked at, in this order: ``root``, $SWEEP_DATA/``name``, ./data/``name``, then ``system``;
+    in each of them first the folder ``inside``, in which torchvision puts the files.
+
+    Args:
+        name: of the data set.
+        root: the folder a user named.
+        inside: a relative path.
+        holds: whether a folder holds the files.
+        get: how to get them, for the message.
+        system: folders in which packages of an operating system put the files.
+
+    Raises:
+        MissingDatasetError: no such folder holds them.
+    """
+    places = [Path(root).expanduser()] if root is not None else []
+    if collection := os.environ.get("SWEEP_DATA"):
+        places.append(Path(collection).expanduser() / name)
+    places += [Path("data") / name, *system]
+    for place in places:
+        for folder in (place / inside, place):
+            if holds(folder):
+                return folder
+    looked = ", ".join(str(place) for place in places)
+    raise MissingDatasetError(f"{name}: no files in {looked}; {get}")
+
+
+def fetch_hint(name: str) -> str:
+    """Return how to get a data set that its ``fetch`` downloads."""
+    return f"get them with `sweep data fetch {name}`"

@@ -1,0 +1,171 @@
+"""The ledger: what is known of every trial, by its identity, in plain files.
+
+    trials/<trial id>/trial.json     what the trial is
+                      state.json     running, done or failed; attempts; why
+                      journal.jsonl  one line per epoch, appended once
+                      result.json    the measurements of a finished trial
+                      failure.txt    the traceback of the last failure
+                      checkpoints/
+
+A trial belongs to no sweep: two sweeps that share it find each other's result. The process that
+trains a trial is the only one that writes to its folder, and every file but the journal appears
+whole, by a rename.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from sweep.spec.trial import Trial
+
+State = Literal["planned", "running", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a trial stands."""
+
+    state: State
+    attempts: int = 0
+    reason: str = ""
+    """Why it failed."""
+    started: float = 0.0
+    """Seconds since the epoch, of the last attempt."""
+    ended: float = 0.0
+
+
+@dataclass(frozen=True)
+class JournalLine:
+    """One epoch's metrics, and when they were measured (milliseconds since the epoch)."""
+
+    epoch: int
+    timestamp: int
+    metrics: dict[str, float]
+
+
+class Ledger:
+    """The trials of a working folder.
+
+    Args:
+        folder: the working folder; created when something is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def trial_folder(self, trial_id: str) -> Path:
+        """Return the folder of a trial."""
+        return self.folder / "trials" / trial_id
+
+    def checkpoint_folder(self, trial_id: str) -> Path:
+        """Return the folder of a trial's checkpoints."""
+        return self.trial_folder(trial_id) / "checkpoints"
+
+    def entry(self, trial_id: str) -> Entry:
+        """Return where a trial stands; "planned" if nothing is known of it."""
+        record = _read(self.trial_folder(trial_id) / "state.json")
+        return Entry(**record) if record else Entry("planned")
+
+    def is_done(self, trial_id: str) -> bool:
+        """Tell whether a trial has its result."""
+        return self.entry(trial_id).state == "done"
+
+    def begin(self, trial: Trial) -> None:
+        """Note that an attempt at a trial starts now."""
+        folder = self.trial_folder(trial.trial_id)
+        _write(folder / "trial.json", trial.model_dump(mode="json"))
+        before = self.entry(trial.trial_id)
+        self._set(trial.trial_id, Entry("running", before.attempts + 1, started=time.time()))
+
+    def record(self, trial_id: str, epoch: int, metrics: dict[str, float]) -> None:
+        """Append an epoch to the journal; an epoch that is in it is left as it is."""
+        if any(line.epoch == epoch for line in self.journal(trial_id)):
+            return
+        line = JournalLine(epoch, time.time_ns() // 1_000_000, metrics)
+        path = self.trial_folder(trial_id) / "journal.jsonl"
+        with path.open("ab+") as file:
+            _cut_torn_line(file)
+            file.write((json.dumps(vars(line)) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def journal(self, trial_id: str) -> list[JournalLine]:
+        """Return the whole lines of a trial's journal."""
+        path = self.trial_folder(trial_id) / "journal.jsonl"
+        if not path.exists():
+            return []
+        lines = []
+        for text in path.read_text(encoding="utf-8").splitlines(keepends=True):
+            if text.endswith("\n"):  # a line without its end was cut off by a crash
+                lines.append(JournalLine(**json.loads(text)))
+        return lines
+
+    def finish(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Store the result of a trial; from here on it never runs again."""
+        _write(self.trial_folder(trial_id) / "result.json", result)
+        before = self.entry(trial_id)
+        self._set(
+            trial_id, Entry("done", before.attempts, started=before.started, ended=time.time())
+        )
+
+    def fail(self, trial_id: str, reason: str, details: str) -> None:
+        """Note that an attempt failed, why, and the traceback."""
+        write_text(self.failure_path(trial_id), details)
+        before = self.entry(trial_id)
+        self._set(
+            trial_id,
+            Entry("failed", before.attempts, reason, before.started, time.time()),
+        )
+
+    def failure_path(self, trial_id: str) -> Path:
+        """Return where the traceback of a trial's last failure lies."""
+        return self.trial_folder(trial_id) / "failure.txt"
+
+    def result(self, trial_id: str) -> dict[str, Any] | None:
+        """Return the result of a finished trial, else None."""
+        return _read(self.trial_folder(trial_id) / "result.json")
+
+    def drop_checkpoints(self, trial_id: str, *, keep_best: bool) -> None:
+        """Remove a finished trial's checkpoints, all or all but the best."""
+        folder = self.checkpoint_folder(trial_id)
+        if not keep_best:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            (folder / "last.pt").unlink(missing_ok=True)
+
+    def _set(self, trial_id: str, entry: Entry) -> None:
+        _write(self.trial_folder(trial_id) / "state.json", vars(entry))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that appears whole, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _cut_torn_line(journal: BinaryIO) -> None:
+    """Cut off a last line that a crash left without its end."""
+    journal.seek(0)
+    journal.truncate(journal.read().rfind(b"\n") + 1)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    write_text(path, json.dumps(record, indent=1) + "\n")

@@ -1,0 +1,153 @@
+"""One attempt at a trial: train it, and write everything to its ledger folder on the way.
+
+Every runner runs this, so that a trial leaves the same traces whether Ray or this process trained
+it. A failure of training is an outcome, not an exception: the process goes on with the next trial.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+import traceback
+from collections.abc import Generator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sweep.ledger import Ledger
+from sweep.models.build import build_model
+from sweep.profiling.cost import count_macs_fvcore
+from sweep.spec.trial import Trial
+from sweep.training.loop import EpochReport, train_epochs
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial to run and what it may take."""
+
+    trial: Trial
+    folder: str
+    """The working folder."""
+    cpus: int
+    gpus: float
+    workers: int
+    keep_best: bool
+    """Keep the best weights of the finished trial."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended; ``reason`` is empty if it ended well."""
+
+    metrics: dict[str, float]
+    reason: str = ""
+
+
+def attempt(job: Job) -> Generator[EpochReport, None, Outcome]:
+    """Run a trial to its end or its failure; yield every epoch once it is in the ledger.
+
+    Raises:
+        RuntimeError: an error that leaves this process unable to use its GPU again.
+    """
+    ledger, trial = Ledger(Path(job.folder)), job.trial
+    if (known := ledger.result(trial.trial_id)) and ledger.is_done(trial.trial_id):
+        return Outcome(known["metrics"])  # its worker died between the result and saying so
+    isolate(job.cpus)
+    ledger.begin(trial)
+    try:
+        outcome = yield from _trained(job, ledger)
+    except Exception as error:
+        reason = _reason(error)
+        ledger.fail(trial.trial_id, reason, traceback.format_exc())
+        if _poisons_process(error):
+            raise
+        return Outcome({}, reason)
+    return outcome
+
+
+def isolate(cpus: int) -> None:
+    """Reset the state that one trial could leave to the next in the same process."""
+    torch.set_num_threads(cpus)
+    torch.set_default_dtype(torch.float32)
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = False
+    torch.set_grad_enabled(True)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def pick_device(gpus: float) -> torch.device:
+    """Return the GPU that this process was given, or the CPU if the trial asked for none."""
+    return torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")
+
+
+def _trained(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
+    trial_id = job.trial.trial_id
+    device = pick_device(job.gpus)
+    epochs = train_epochs(
+        job.trial,
+        checkpoint_dir=ledger.checkpoint_folder(trial_id),
+        device=device,
+        workers=job.workers,
+    )
+    while True:
+        try:
+            report = next(epochs)
+        except StopIteration as end:
+            result = end.value
+            break
+        ledger.record(trial_id, report.epoch, report.metrics)
+        yield report
+    ledger.finish(
+        trial_id,
+        {
+            **asdict(result),
+            "fvcore": _fvcore(job.trial),
+            "environment": environment(device),
+            "ended": time.time(),
+        },
+    )
+    ledger.drop_checkpoints(trial_id, keep_best=job.keep_best)
+    return Outcome(result.metrics)
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return the hardware and the versions that a result was measured with."""
+    import torchvision
+
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "device": gpu or f"CPU {platform.machine()}, {torch.get_num_threads()} threads",
+        "host": platform.node(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "cuda": torch.version.cuda if gpu else None,
+    }
+
+
+def _fvcore(trial: Trial) -> dict[str, Any]:
+    model = build_model(
+        trial.backbone.name,
+        {"name": trial.attention, **trial.hyperparameters},
+        trial.sites,
+        trial.num_classes,
+        trial.backbone.stem,
+        trial.on_indivisible,
+    )
+    return asdict(count_macs_fvcore(model, int(trial.dataset_settings["image_size"])))
+
+
+def _reason(error: Exception) -> str:
+    first_line = (str(error).strip() or "no message").splitlines()[0]
+    return f"{type(error).__name__}: {first_line}"
+
+
+def _poisons_process(error: Exception) -> bool:
+    """Tell whether a CUDA context is broken for good; running out of memory does not break it."""
+    return "CUDA error" in str(error) and not isinstance(error, torch.cuda.OutOfMemoryError)

@@ -1,0 +1,187 @@
+"""Trials on Ray Tune: over our own expansion, in actors that are reused, without Ray's own output.
+
+Starting a worker process costs seconds, most of them the import of torch; so one actor trains many
+trials, one after the other (``reuse_actors``, ``reset_config``). What could leak from one to the
+next is reset in ``attempt.isolate``. Tune schedules and restarts workers that died; what a trial is,
+whether it ran, and from where it goes on is in the ledger and its checkpoints, not in Tune's.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints tables at any verbosity
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard files that nobody reads
+    "TUNE_MAX_PENDING_TRIALS_PG": "8",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's own experiment state; ours is the ledger
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items()})
+
+import ray  # noqa: E402  # reads the settings above when it is imported
+from ray import tune  # noqa: E402
+
+from sweep.ledger import Ledger  # noqa: E402
+from sweep.orchestration.attempt import Job, Outcome, attempt  # noqa: E402
+from sweep.orchestration.runner import Listener  # noqa: E402
+from sweep.training.loop import EpochReport  # noqa: E402
+
+WORKER_RESTARTS = 2
+"""How often a trial goes on after the process that trained it died."""
+
+
+class RayRunner:
+    """Runs jobs on a Ray cluster: a given one, or one started on this machine; see ``Runner``.
+
+    Args:
+        address: of a running cluster; None starts one here, for the time of the run.
+        max_concurrent: upper limit of trials at once.
+    """
+
+    def __init__(self, address: str | None = None, max_concurrent: int | None = None) -> None:
+        self.max_concurrent = max_concurrent
+        ray.init(
+            address=address,
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+        )
+
+    def capacity(self) -> tuple[float, float]:
+        """Return the CPU cores and GPUs of the cluster."""
+        resources = ray.cluster_resources()
+        return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+
+    def run(self, jobs: Sequence[Job], listener: Listener) -> None:
+        first = jobs[0]
+        scratch = Path(first.folder).absolute() / "ray"
+        tuner = tune.Tuner(
+            tune.with_resources(TrialActor, {"cpu": first.cpus, "gpu": first.gpus}),
+            param_space={"job": tune.grid_search([_plain(job) for job in jobs])},
+            tune_config=tune.TuneConfig(
+                reuse_actors=True,
+                max_concurrent_trials=self.max_concurrent,
+                trial_name_creator=_trial_id,
+                trial_dirname_creator=_trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(scratch),
+                verbose=0,
+                progress_reporter=_Silent(),
+                callbacks=[_Relay(listener)],
+                # Ours are in the ledger; Tune would ask for one at the end of every trial.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                failure_config=tune.FailureConfig(max_failures=WORKER_RESTARTS),
+            ),
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tuner.fit()
+        shutil.rmtree(scratch, ignore_errors=True)
+        _close_abandoned(jobs, listener)
+
+    def close(self) -> None:
+        """Stop the cluster if it was started here, else leave it."""
+        ray.shutdown()
+
+
+class TrialActor(tune.Trainable):
+    """A worker process that trains one trial after the other, an epoch a step."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._epochs: Generator[EpochReport, None, Outcome] | None = None
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.cleanup()
+        self._epochs = attempt(_job(new_config["job"]))
+        return True
+
+    def step(self) -> dict[str, Any]:
+        assert self._epochs is not None
+        try:
+            report = next(self._epochs)
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            return {"done": True, "metrics": outcome.metrics, "reason": outcome.reason}
+        return {"done": False, "epoch": report.epoch, "metrics": report.metrics}
+
+    def cleanup(self) -> None:
+        if self._epochs is not None:
+            self._epochs.close()
+            self._epochs = None
+
+
+class _Relay(tune.Callback):
+    """Tells the listener what Tune tells its callbacks."""
+
+    def __init__(self, listener: Listener | None) -> None:
+        self.listener = listener
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be stored without the listener: Tune keeps its callbacks for a restore that we never do."""
+        return _Relay, (None,)
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if self.listener:
+            self.listener.started(_trial_id(trial))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if self.listener is None:
+            return
+        if result["done"]:
+            self.listener.ended(_trial_id(trial), Outcome(result["metrics"], result["reason"]))
+        else:
+            report = EpochReport(result["epoch"], result["metrics"])
+            self.listener.epoch(_trial_id(trial), report)
+
+
+class _Silent(tune.ProgressReporter):  # type: ignore[misc]
+    """Prints nothing: the display is ours."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        return False
+
+    def report(self, trials: list[Any], done: bool, *sys_info: Any) -> None:
+        """Is never called."""
+
+
+def _close_abandoned(jobs: Sequence[Job], listener: Listener) -> None:
+    """Mark as failed what neither ended nor will go on: its worker died too often."""
+    for job in jobs:
+        trial_id = job.trial.trial_id
+        ledger = Ledger(Path(job.folder))
+        if ledger.entry(trial_id).state not in ("done", "failed"):
+            reason = f"the worker process died {WORKER_RESTARTS + 1} times"
+            ledger.fail(trial_id, reason, reason)
+            listener.ended(trial_id, Outcome({}, reason))
+
+
+def _plain(job: Job) -> dict[str, Any]:
+    return {**vars(job), "trial": job.trial.model_dump(mode="json"), "id": job.trial.trial_id}
+
+
+def _job(plain: dict[str, Any]) -> Job:
+    from sweep.spec.trial import Trial
+
+    fields = {key: value for key, value in plain.items() if key != "id"}
+    return Job(**{**fields, "trial": Trial.model_validate(plain["trial"])})
+
+
+def _trial_id(trial: Any) -> str:
+    return str(trial.config["job"]["id"])

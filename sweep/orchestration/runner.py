@@ -1,0 +1,29 @@
+"""What every runner does, whether it is Ray or this process: run jobs and say what happens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from sweep.orchestration.attempt import Job, Outcome
+from sweep.training.loop import EpochReport
+
+
+class Listener(Protocol):
+    """Is told what happens to trials, in the process that runs the command."""
+
+    def started(self, trial_id: str) -> None:
+        """A trial starts, or goes on."""
+
+    def epoch(self, trial_id: str, report: EpochReport) -> None:
+        """A trial finished an epoch; it is in the ledger."""
+
+    def ended(self, trial_id: str, outcome: Outcome) -> None:
+        """A trial ended, well or not; it is in the ledger."""
+
+
+class Runner(Protocol):
+    """Runs jobs until each is done or failed in the ledger."""
+
+    def run(self, jobs: Sequence[Job], listener: Listener) -> None:
+        """Run all jobs; failures are told to the listener and are in the ledger."""

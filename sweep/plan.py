@@ -1,0 +1,355 @@
+"""From a checked space to its trials, with what each costs, before anything runs.
+
+Models are built on the meta device: no data, no GPU, no weights. A plan is stored beside the sweep,
+so that a command that finds the same space, code and data again need not import torch to know it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from sweep.ledger import Ledger
+from sweep.registry import ATTENTION, BACKBONES, DATASETS
+from sweep.spec.document import Problem, read_document
+from sweep.spec.fingerprint import folder_digest
+from sweep.spec.labels import module_key, module_labels
+from sweep.spec.schema import AttentionPoint, BackbonePoint, Space
+from sweep.spec.trial import BackboneChoice, Trial
+
+Status = Literal["planned", "adjusted", "refused"]
+
+CIFAR_STEM_UP_TO = 64
+"""Side in pixels of the largest image that ``stem: auto`` gives the CIFAR stem."""
+
+TRAINING_FLOPS_PER_MAC = 6
+"""Two operations per MAC, forward once and backward twice."""
+
+SUSTAINED_FLOPS = {"one A100-class GPU": 50e12, "one CPU core": 20e9}
+"""Assumed floating-point operations per second in training, for the estimate of a plan."""
+
+
+class Cost(BaseModel):
+    """Parameters by the three conventions, and MACs of one image; see sweep.profiling.cost."""
+
+    model_config = ConfigDict(frozen=True)
+
+    params_true: int
+    params_thop_like: int
+    params_no_norm: int
+    macs: int
+
+
+class PlannedTrial(BaseModel):
+    """A trial, what it costs, and whether it can exist."""
+
+    model_config = ConfigDict(frozen=True)
+
+    trial: Trial
+    label: str
+    """Of the module, as tables print it."""
+    status: Status
+    reason: str
+    """What was adjusted, or why the trial is refused."""
+    cost: Cost | None
+    """None if refused."""
+
+
+class Plan(BaseModel):
+    """All trials of a space, in its order, each once."""
+
+    model_config = ConfigDict(frozen=True)
+
+    study: str
+    question: str
+    metric: str
+    trials: tuple[PlannedTrial, ...]
+    duplicates: int
+    """Points of the grid that are the same trial as an earlier one."""
+    train_images: int | None
+    """Per epoch; None if it cannot be told without the files."""
+
+    @property
+    def runnable(self) -> tuple[PlannedTrial, ...]:
+        """The trials that are not refused."""
+        return tuple(p for p in self.trials if p.status != "refused")
+
+    @property
+    def refused(self) -> tuple[PlannedTrial, ...]:
+        """The trials that cannot exist."""
+        return tuple(p for p in self.trials if p.status == "refused")
+
+    def training_flops(self) -> float | None:
+        """Return the floating-point operations of training every trial to its last epoch."""
+        if self.train_images is None:
+            return None
+        per_image = sum(p.cost.macs * p.trial.recipe.epochs for p in self.runnable if p.cost)
+        return float(per_image) * TRAINING_FLOPS_PER_MAC * self.train_images
+
+
+def make_plan(space: Space) -> Plan:
+    """Expand a space into trials and cost each.
+
+    Raises:
+        SpecError: a placement or weights that a backbone does not have.
+        MissingDatasetError: the data set must be read to know its classes, and is not here.
+        ValueError: settings that the data set cannot satisfy.
+    """
+    dataset = DATASETS[space.dataset](
+        DATASETS[space.dataset].Config.model_validate(space.dataset_settings)
+    )
+    common: dict[str, Any] = {
+        "task": space.general.task,
+        "dataset": space.dataset,
+        "dataset_settings": space.dataset_settings,
+        "dataset_content": dataset.content(),
+        "num_classes": dataset.num_classes,
+        "recipe": space.recipe,
+        "patience": space.stopping.patience,
+        "metric": space.metric,
+    }
+    labels = module_labels((a.name, a.preset, a.hyperparameters) for a in space.attention)
+    planned: dict[str, PlannedTrial] = {}
+    points = 0
+    for backbone in _placed(space, dataset.config.image_size):
+        for attention in space.attention:
+            model = _fitted(backbone, attention, space.general.on_indivisible)
+            label = labels[module_key(attention.name, attention.preset, attention.hyperparameters)]
+            for seed in space.general.seeds:
+                points += 1
+                trial = Trial(**common, **model.fields, seed=seed)
+                planned.setdefault(
+                    trial.trial_id,
+                    PlannedTrial(
+                        trial=trial,
+                        label=label,
+                        status=model.status,
+                        reason=model.reason,
+                        cost=None if model.status == "refused" else cost_of(trial),
+                    ),
+                )
+    return Plan(
+        study=space.general.study,
+        question=space.general.question,
+        metric=space.metric,
+        trials=tuple(planned.values()),
+        duplicates=points - len(planned),
+        train_images=dataset.train_images,
+    )
+
+
+def cost_of(trial: Trial) -> Cost:
+    """Return what the model of a trial costs, without memory or arithmetic."""
+    return _cost(
+        trial.backbone.name,
+        trial.backbone.stem,
+        trial.sites,
+        trial.attention,
+        json.dumps(trial.hyperparameters, sort_keys=True),
+        trial.on_indivisible,
+        trial.num_classes,
+        int(trial.dataset_settings["image_size"]),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _cost(
+    backbone: str,
+    stem: Any,
+    sites: tuple[str, ...],
+    attention: str,
+    hyperparameters: str,
+    on_indivisible: Any,
+    num_classes: int,
+    image_size: int,
+) -> Cost:
+    import torch
+
+    from sweep.models.build import build_model
+    from sweep.profiling.cost import count_macs, count_parameters
+
+    with torch.device("meta"):
+        model = build_model(
+            backbone,
+            {"name": attention, **json.loads(hyperparameters)},
+            sites,
+            num_classes,
+            stem,
+            on_indivisible,
+        )
+    parameters = count_parameters(model)
+    return Cost(
+        params_true=parameters.true,
+        params_thop_like=parameters.thop_like,
+        params_no_norm=parameters.no_norm,
+        macs=count_macs(model, image_size),
+    )
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A backbone of a space with its stem chosen and its placement resolved to sites."""
+
+    choice: BackboneChoice
+    placement: str
+    sites: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The fields of a trial that say what the model is, and whether it can exist."""
+
+    fields: dict[str, Any]
+    status: Status
+    reason: str
+
+
+def _placed(space: Space, image_size: int) -> list[_Placed]:
+    """Return the backbones of a space in its order; all wrong placements are one error."""
+    placed, problems = [], []
+    for point in space.backbones:
+        try:
+            placed.append(_place(point, image_size))
+        except ValueError as error:
+            at = point.placement.place if point.placement else point.place
+            problems.append(Problem(at, str(error)))
+    if problems:
+        raise space.document.error(problems)
+    return placed
+
+
+def _place(point: BackbonePoint, image_size: int) -> _Placed:
+    from sweep.models.build import check_weights, resolve_placement
+
+    own = point.placement.sites if point.placement else None
+    name = point.placement.name if point.placement else BACKBONES[point.name].default_placement
+    stem = point.stem
+    if stem == "auto":
+        stem = "cifar" if image_size <= CIFAR_STEM_UP_TO else "imagenet"
+    if point.weights is not None:
+        check_weights(point.name, point.weights)
+    choice = BackboneChoice(name=point.name, stem=stem, weights=point.weights)
+    return _Placed(choice, name, resolve_placement(point.name, own or name))
+
+
+def _fitted(placed: _Placed, attention: AttentionPoint, on_indivisible: Any) -> _Model:
+    """Return one model of the grid; a baseline has no sites, so that placements share it."""
+    from sweep.attention.base import Fit, IndivisibleError
+    from sweep.models.build import attention_config, fitted_configs
+
+    sites = placed.sites if attention.name != "none" else ()
+    fit = Fit(on_indivisible)
+    status: Status = "planned"
+    reason = ""
+    config = attention_config(attention.name, **attention.hyperparameters)
+    try:
+        fitted_configs(placed.choice.name, placed.choice.stem, sites, config, fit)
+    except IndivisibleError as error:
+        status, reason = "refused", str(error)
+    if fit.adjustments:
+        status, reason = "adjusted", "; ".join(dict.fromkeys(map(str, fit.adjustments)))
+    fields = {
+        "backbone": placed.choice,
+        "placement": placed.placement if sites else "none",
+        "sites": sites,
+        "attention": attention.name,
+        "preset": attention.preset,
+        "hyperparameters": attention.hyperparameters,
+        "nondefault": attention.nondefault,
+        "on_indivisible": "nearest" if status == "adjusted" else "refuse",
+        "plugins": _plugins(placed.choice.name, attention.name),
+    }
+    return _Model(fields, status, reason)
+
+
+def _plugins(backbone: str, attention: str) -> tuple[str, ...]:
+    origins = {ATTENTION.origin(attention), BACKBONES.origin(backbone)}
+    return tuple(sorted(origins - {"sweep"}))
+
+
+def plan_rows(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:
+    """Return a plan as plain data: one flat mapping per trial; costs are None if refused."""
+    rows = []
+    for planned in plan.trials:
+        trial = planned.trial
+        done = planned.status != "refused" and ledger.is_done(trial.trial_id)
+        cost = planned.cost.model_dump() if planned.cost else dict.fromkeys(Cost.model_fields)
+        rows.append(
+            {
+                "trial_id": trial.trial_id,
+                "backbone": trial.backbone.name,
+                "stem": trial.backbone.stem,
+                "placement": trial.placement,
+                "sites": list(trial.sites),
+                "attention": trial.attention,
+                "preset": trial.preset,
+                "hyperparameters": trial.hyperparameters,
+                "dataset": trial.dataset,
+                "image_size": trial.dataset_settings["image_size"],
+                "seed": trial.seed,
+                **cost,
+                "status": "done" if done else planned.status,
+                "reason": planned.reason,
+            }
+        )
+    return rows
+
+
+# A stored plan ---------------------------------------------------------------------------------
+
+
+def plan_key(path: Path, overrides: tuple[str, ...]) -> str:
+    """Return a digest of all that a plan follows from, but own image folders.
+
+    That is the space with its overrides, the code of this package, and the plug-ins installed.
+    """
+    document = read_document(path, overrides)
+    package = Path(__file__).parent
+    code = [
+        (file.relative_to(package).as_posix(), file.stat().st_mtime_ns, file.stat().st_size)
+        for file in sorted(package.rglob("*.py"))
+    ]
+    plugins = sorted(
+        (point.group, point.name, point.dist.name if point.dist else "", _version(point))
+        for part in (ATTENTION, BACKBONES, DATASETS)
+        for point in metadata.entry_points(group=part.package)
+    )
+    content = json.dumps([document.data, code, plugins], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def plan_path(folder: Path, study: str) -> Path:
+    """Return where the plan of a sweep is stored in a working folder."""
+    return folder / "studies" / study / "plan.json"
+
+
+def stored_plan(path: Path, key: str) -> Plan | None:
+    """Return the plan stored at ``path`` if it was made under ``key`` and from the same images."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["key"] != key:
+            return None
+        plan = Plan.model_validate(stored["plan"])
+    except (OSError, ValueError, KeyError):
+        return None  # no plan, or one of another version: it is made anew
+    for planned in plan.trials[:1]:
+        digest = planned.trial.dataset_content.get("files")
+        if digest and digest != folder_digest(Path(planned.trial.dataset_settings["root"])):
+            return None
+    return plan
+
+
+def plan_record(plan: Plan, key: str) -> str:
+    """Return the text that ``stored_plan`` reads."""
+    return json.dumps({"key": key, "plan": plan.model_dump(mode="json")}, indent=1)
+
+
+def _version(point: metadata.EntryPoint) -> str:
+    return point.dist.version if point.dist else ""

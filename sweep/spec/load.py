@@ -1,0 +1,291 @@
+"""From a YAML file to a checked ``Space``, or to all that is wrong with it at once."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS, Registry, nearest
+from sweep.spec.document import Document, Place, Problem, read_document
+from sweep.spec.recipes import PRESETS, Recipe
+from sweep.spec.schema import (
+    FIELDS,
+    LISTED,
+    AttentionPoint,
+    BackboneEntry,
+    BackbonePoint,
+    General,
+    OwnSites,
+    PlacementChoice,
+    Resources,
+    Space,
+    Stopping,
+    Tracking,
+)
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_space(path: Path, overrides: tuple[str, ...] = ()) -> Space:
+    """Read and check a search space.
+
+    Args:
+        path: a YAML file.
+        overrides: "field.field=value", typed and checked like the file.
+
+    Raises:
+        SpecError: every problem in one error; each line names file, line, column, field, value, what
+            is allowed and the nearest name.
+    """
+    return _Check(read_document(path, overrides)).space()
+
+
+class _Check:
+    """Checks one document section by section and collects the problems."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.problems: list[Problem] = []
+
+    def space(self) -> Space:
+        data: dict[str, Any] = self.document.data
+        self._unknown_fields(data, FIELDS, ())
+        for name in LISTED:
+            if name not in data:
+                self._add((name,), "is required")
+        general = self._model(
+            General, {key: data[key] for key in data if key in General.model_fields}, ()
+        )
+        dataset, dataset_settings = self._dataset(data.get("dataset"))
+        backbones = list(self._entries(data, "backbones", self._backbone))
+        attention = list(self._entries(data, "attention", self._attention))
+        recipe = self._recipe(data.get("recipe", {}))
+        resources = self._model(Resources, data.get("resources", {}), ("resources",))
+        stopping = self._model(Stopping, data.get("stopping", {}), ("stopping",))
+        tracking = self._model(Tracking, data.get("tracking", {}), ("tracking",))
+        if general is not None:
+            self._general(general, dataset)
+        if self.problems:
+            raise self.document.error(self.problems)
+        assert general and dataset and recipe and resources and stopping and tracking
+        return Space(
+            general=general,
+            dataset=dataset,
+            dataset_settings=dataset_settings,
+            backbones=tuple(backbones),
+            attention=tuple(attention),
+            recipe=recipe,
+            resources=resources,
+            stopping=stopping,
+            tracking=tracking,
+            document=self.document,
+        )
+
+    # Sections ------------------------------------------------------------------------------
+
+    def _general(self, general: General, dataset: str | None) -> None:
+        for index, seed in enumerate(general.seeds):
+            if seed in general.seeds[:index]:
+                self._add(("seeds", index), f"{seed} is listed twice")
+        if not self._registered(TASKS, general.task, ("task",)):
+            return
+        metrics = [metric.name for metric in TASKS[general.task].metrics]
+        if general.metric is not None and general.metric not in metrics:
+            self._choice(("metric",), general.metric, metrics)
+        if dataset is not None and DATASETS[dataset].task != general.task:
+            self._add(
+                ("dataset", "name"),
+                f"{dataset!r} is a data set for {DATASETS[dataset].task}, not {general.task}",
+            )
+
+    def _dataset(self, value: Any) -> tuple[str | None, dict[str, Any]]:
+        place: Place = ("dataset",)
+        if value is None or not self._mapping(value, place):
+            return None, {}
+        name = value.get("name")
+        if not self._registered(DATASETS, name, (*place, "name")):
+            return None, {}
+        settings = {key: value[key] for key in value if key != "name"}
+        config = self._model(DATASETS[name].Config, settings, place)
+        return name, config.model_dump() if config else {}
+
+    def _recipe(self, value: Any) -> Recipe | None:
+        place: Place = ("recipe",)
+        if not self._mapping(value, place):
+            return None
+        preset = value.get("preset")
+        if preset is not None and preset not in PRESETS:
+            self._choice((*place, "preset"), preset, list(PRESETS))
+            preset = None
+        changes = {key: value[key] for key in value if key != "preset"}
+        chosen = dict(PRESETS[preset]) if preset else {}
+        if changes.get("schedule", "step") != "step" and "milestones" not in changes:
+            chosen.pop("milestones", None)  # they belong to the schedule that was replaced
+        return self._model(Recipe, {**chosen, **changes}, place, also=("preset",))
+
+    def _entries(self, data: dict[str, Any], name: str, expand: Any) -> Iterator[Any]:
+        entries = data.get(name, [None])
+        if not isinstance(entries, list) or not entries:
+            self._add((name,), f"{entries!r} is not a list with at least one entry")
+            return
+        for index, entry in enumerate(entries):
+            if isinstance(entry, str):
+                entry = {"name": entry}
+            if name in data and self._mapping(entry, (name, index)):
+                yield from expand(entry, (name, index))
+
+    def _backbone(self, entry: dict[str, Any], place: Place) -> Iterator[BackbonePoint]:
+        if not self._registered(BACKBONES, entry.get("name"), (*place, "name")):
+            return
+        fields = (*BackboneEntry.model_fields, "placement")
+        self._unknown_fields(entry, fields, place)
+        grid = {key: entry[key] for key in entry if key in fields}
+        for point, places in self._grid(grid, place):
+            placement = point.pop("placement", None)
+            chosen = self._placement(placement, places.get("placement", place))
+            checked = self._model(BackboneEntry, point, place, places=places)
+            if checked is not None:
+                yield BackbonePoint(
+                    checked.name, checked.stem, checked.weights, chosen, place=place
+                )
+
+    def _placement(self, value: Any, place: Place) -> PlacementChoice | None:
+        if value is None:
+            return None
+        if isinstance(value, str):
+            return PlacementChoice(value, place=place)
+        if not isinstance(value, dict):
+            self._add(
+                place, f"{value!r} is neither a policy's name nor a mapping of name and sites"
+            )
+            return None
+        own = self._model(OwnSites, value, place)
+        return PlacementChoice(own.name, tuple(own.sites), place=place) if own else None
+
+    def _attention(self, entry: dict[str, Any], place: Place) -> Iterator[AttentionPoint]:
+        name = entry.get("name")
+        if not self._registered(ATTENTION, name, (*place, "name")):
+            return
+        config = ATTENTION[str(name)].Config
+        fields = ("name", *config.model_fields, *(("preset",) if config.presets else ()))
+        self._unknown_fields(entry, fields, place)
+        grid = {key: entry[key] for key in entry if key in fields and key != "name"}
+        for point, places in self._grid(grid, place):
+            preset = point.pop("preset", None)
+            if preset is not None and preset not in config.presets:
+                self._choice(places["preset"], preset, list(config.presets))
+                continue
+            chosen = config.presets[preset] if preset is not None else {}
+            checked = self._model(config, {**chosen, **point}, place, places=places)
+            if checked is not None:
+                yield AttentionPoint(
+                    name=str(name),
+                    preset=None if set(chosen) & set(point) else preset,
+                    hyperparameters=checked.model_dump(mode="json"),
+                    nondefault=tuple(sorted(checked.model_dump(exclude_defaults=True))),
+                )
+
+    # Tools ---------------------------------------------------------------------------------
+
+    def _grid(
+        self, entry: Mapping[str, Any], place: Place
+    ) -> Iterator[tuple[dict[str, Any], dict[str, Place]]]:
+        """Yield every point of an entry, in the order of its fields, and where each value stood."""
+        axes: list[list[tuple[Any, Place]]] = []
+        for key, value in entry.items():
+            at: Place = (*place, key)
+            if value == []:
+                self._add(at, "is an empty list; give at least one value, or leave the field out")
+                return
+            many = isinstance(value, list)
+            axes.append([(v, (*at, i)) for i, v in enumerate(value)] if many else [(value, at)])
+        for choice in itertools.product(*axes):
+            pairs = dict(zip(entry, choice, strict=True))
+            yield {k: v for k, (v, _) in pairs.items()}, {k: at for k, (_, at) in pairs.items()}
+
+    def _model(
+        self,
+        model: type[Model],
+        value: Any,
+        place: Place,
+        *,
+        places: Mapping[str, Place] | None = None,
+        also: tuple[str, ...] = (),
+    ) -> Model | None:
+        """Validate a flat section; None if it is wrong."""
+        if not self._mapping(value, place):
+            return None
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            known = (*model.model_fields, *also)
+            for field, errors in _by_field(error).items():
+                if field is None:
+                    self._add(place, errors[0]["msg"].removeprefix("Value error, "))
+                    continue
+                at = (places or {}).get(field, (*place, field))
+                at += tuple(key for key in errors[0]["loc"][1:] if isinstance(key, int))
+                if errors[0]["type"] == "extra_forbidden":
+                    self._unknown(at, field, known)
+                elif errors[0]["type"] == "missing":
+                    self._add(at, f"is required. {model.model_fields[field].description or ''}")
+                else:
+                    self._add(at, _wrong_value(errors, model.model_fields[field].description))
+            return None
+
+    def _mapping(self, value: Any, place: Place) -> bool:
+        if isinstance(value, dict):
+            return True
+        self._add(place, f"{value!r} is not a mapping of fields")
+        return False
+
+    def _registered(self, registry: Registry[Any], name: Any, place: Place) -> bool:
+        if isinstance(name, str) and name in registry:
+            return True
+        if name is None:
+            self._add(place, f"is required: one of {', '.join(registry.names())}")
+        else:
+            self._choice(place, name, registry.names())
+        return False
+
+    def _unknown_fields(self, value: Mapping[str, Any], known: tuple[str, ...], at: Place) -> None:
+        for field in value:
+            if field not in known:
+                self._unknown((*at, field), field, known)
+
+    def _unknown(self, place: Place, field: str, known: tuple[str, ...]) -> None:
+        near = nearest(field, list(known))
+        hint = f"; did you mean {near!r}?" if near else "."
+        self._add(place, f"unknown field{hint} Allowed: {', '.join(known)}")
+
+    def _choice(self, place: Place, value: Any, allowed: list[str]) -> None:
+        near = nearest(str(value), allowed)
+        hint = f"; did you mean {near!r}?" if near else "."
+        self._add(place, f"{value!r} is not known{hint} Allowed: {', '.join(allowed)}")
+
+    def _add(self, place: Place, message: str) -> None:
+        self.problems.append(Problem(place, message.strip()))
+
+
+def _by_field(error: ValidationError) -> dict[str | None, list[Any]]:
+    """Return pydantic's errors by field: a union reports one for each of its members."""
+    fields: dict[str | None, list[Any]] = {}
+    for problem in error.errors(include_url=False):
+        field = str(problem["loc"][0]) if problem["loc"] else None
+        fields.setdefault(field, []).append(problem)
+    return fields
+
+
+def _wrong_value(errors: list[Any], description: str | None) -> str:
+    value = errors[0]["input"]
+    wanted = list(dict.fromkeys(e["msg"].removeprefix("Value error, ") for e in errors))
+    text = " or ".join(re.sub(r"^Input should", "should", message) for message in wanted)
+    allowed = [name for message in wanted for name in re.findall(r"'([^']+)'", message)]
+    near = nearest(value, allowed) if isinstance(value, str) else None
+    hint = f"; did you mean {near!r}?" if near else "."
+    return f"{value!r} {text}{hint} {description or ''}"

@@ -1,0 +1,148 @@
+"""How a trial is trained, and the recipes of the papers as presets.
+
+A preset is plain data; a search space names it and changes what it wants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Recipe(BaseModel):
+    """Everything about training that determines a result, but the seed.
+
+    Raises:
+        pydantic.ValidationError: (a ValueError) an unknown field, a wrong type or value.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+
+    epochs: PositiveInt = 90
+    """Passes over the training split."""
+    batch_size: PositiveInt = 128
+    """Images per optimizer step."""
+    accumulate: PositiveInt = 1
+    """Pieces that a batch is processed in, to fit a smaller GPU; the step sees the whole batch."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """"sgd" or "adamw"."""
+    lr: PositiveFloat = 0.1
+    """Highest learning rate."""
+    momentum: Fraction = 0.9
+    """Of SGD."""
+    nesterov: bool = False
+    """Nesterov momentum, of SGD."""
+    weight_decay: NonNegativeFloat = 5e-4
+    """L2 penalty (sgd) or decoupled decay (adamw)."""
+    decay_norm_and_bias: bool = True
+    """Whether weight decay also acts on biases and the parameters of norms."""
+    schedule: Literal["constant", "cosine", "step", "one_cycle"] = "cosine"
+    """Of the learning rate: "constant", "cosine" (to zero), "step" or "one_cycle"."""
+    milestones: tuple[PositiveInt, ...] = ()
+    """Epochs after which "step" multiplies the learning rate by ``gamma``; ascending."""
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Factor of "step"."""
+    warmup_epochs: NonNegativeFloat = 0.0
+    """Epochs of linear warm-up; "one_cycle" takes them as its rising part."""
+    label_smoothing: Fraction = 0.0
+    """Of the cross-entropy in training; a reported loss is without."""
+    augmentation: Literal["standard", "none"] = "standard"
+    """"standard" (the data set's own) or "none"."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the forward pass: "fp32", or autocast to "bf16" or "fp16"."""
+    channels_last: bool = False
+    """Memory layout (B, H, W, C) of images and convolutions."""
+    evaluate: Literal["best", "last"] = "best"
+    """Which weights the test split is evaluated with: those of the best validation, or the last."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_to_tuple(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("milestones"), list):
+            return {**data, "milestones": tuple(data["milestones"])}
+        return data
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.schedule == "step" and not self.milestones:
+            raise ValueError("schedule 'step' needs milestones, such as [30, 60]")
+        if self.schedule != "step" and self.milestones:
+            raise ValueError(f"milestones belong to schedule 'step', not {self.schedule!r}")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones (={list(self.milestones)}) must ascend")
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(
+                f"warmup_epochs (={self.warmup_epochs:g}) must not exceed epochs (={self.epochs})"
+            )
+        if self.accumulate > self.batch_size:
+            raise ValueError(
+                f"accumulate (={self.accumulate}) must not exceed batch_size (={self.batch_size})"
+            )
+        return self
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        # ELA section 4.1. It prints momentum 0.99 and a learning rate of "either 0.1 and 0.05",
+        # and says that it adopts the settings of He et al. (2016), who use 0.9 and 0.1.
+        "ela_resnet": {
+            "epochs": 90,
+            "batch_size": 256,
+            "lr": 0.1,
+            "momentum": 0.99,
+            "weight_decay": 1e-4,
+            "schedule": "step",
+            "milestones": (30, 60),
+            "gamma": 0.1,
+        },
+        # Deep Residual Learning (2016), section 3.4, with the ELA paper's 90 epochs.
+        "he2016_resnet": {
+            "epochs": 90,
+            "batch_size": 256,
+            "lr": 0.1,
+            "momentum": 0.9,
+            "weight_decay": 1e-4,
+            "schedule": "step",
+            "milestones": (30, 60),
+            "gamma": 0.1,
+        },
+        # ELA section 4.1.
+        "ela_mobilenet_v2": {
+            "epochs": 200,
+            "batch_size": 256,
+            "lr": 0.025,
+            "momentum": 0.9,
+            "weight_decay": 4e-5,
+            "schedule": "cosine",
+        },
+        # EMA section 4.1: batch, epochs and weight decay as printed; the rest "as NAM", whose code
+        # uses lr 0.1 divided by 5 at 60, 120 and 160 after one epoch of warm-up, and Nesterov.
+        "ema_cifar": {
+            "epochs": 200,
+            "batch_size": 128,
+            "lr": 0.1,
+            "momentum": 0.9,
+            "nesterov": True,
+            "weight_decay": 4e-5,
+            "schedule": "step",
+            "milestones": (60, 120, 160),
+            "gamma": 0.2,
+            "warmup_epochs": 1.0,
+        },
+    }
+)

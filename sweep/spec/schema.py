@@ -1,0 +1,226 @@
+"""The form of a search space: one model per section, each flat, strict and frozen.
+
+``load`` reads a file into a ``Space``; ``json_schema`` describes the same form to an editor. What a
+data set, a backbone or an attention module may say is defined beside each of them; this file only
+puts the sections together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+
+from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS
+from sweep.spec.document import Document, Place
+from sweep.spec.recipes import PRESETS, Recipe
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+class Section(BaseModel):
+    """Base of a section of a search space."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+
+
+class Resources(Section):
+    """What one trial takes of the machine; does not determine a result."""
+
+    cpus: PositiveInt = 1
+    """CPU cores per trial; also the number of threads of its CPU kernels."""
+    gpus: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
+    """GPUs per trial, a fraction to share one; "auto" is one where there are any, else none."""
+    workers: NonNegativeInt = 0
+    """Processes per trial that read and decode a streamed data set."""
+    max_concurrent: PositiveInt | None = None
+    """Upper limit of trials at once; by default as many as the machine has room for."""
+
+
+class Stopping(Section):
+    """When a trial ends before its last epoch."""
+
+    patience: PositiveInt | None = None
+    """Epochs without a better validation metric; none by default."""
+
+
+class Tracking(Section):
+    """Where MLflow keeps the runs."""
+
+    uri: str | None = None
+    """A server or database; by default $MLFLOW_TRACKING_URI, else sqlite in the working folder."""
+
+
+class General(Section):
+    """The fields of a space that are no sections."""
+
+    study: Name
+    """Name of the sweep: letters, digits, '_', '-' and '.', at most 64."""
+    question: Annotated[str, Field(min_length=1)]
+    """What the sweep is to find out, in a sentence."""
+    task: str = "classification"
+    """A registered task."""
+    seeds: Annotated[list[NonNegativeInt], Field(min_length=1)] = [0]
+    """One trial of every configuration for each; initial weights, data order, augmentation."""
+    metric: str | None = None
+    """The task's metric that is compared ("top1"); by default its first."""
+    on_indivisible: Literal["refuse", "nearest"] = "refuse"
+    """What happens to a group count that does not divide the channels of a site: the trial is
+    refused, or the largest divisor not above it is used and recorded with the trial."""
+    keep_checkpoints: Literal["none", "best"] = "none"
+    """Of a finished trial; an unfinished one always has its last and its best."""
+
+
+class BackboneEntry(Section):
+    """One backbone, with its own grid; a list means each of its values."""
+
+    name: str
+    """A registered backbone."""
+    stem: Literal["auto", "imagenet", "cifar"] = "auto"
+    """"auto" is "cifar" for images of up to 64 pixels, else "imagenet"."""
+    weights: str | None = None
+    """Name of torchvision's weights to start from ("IMAGENET1K_V1"); none by default."""
+
+
+class OwnSites(Section):
+    """A placement of one's own: names of the backbone's modules."""
+
+    name: Name
+    """As tables print it."""
+    sites: Annotated[list[str], Field(min_length=1)]
+    """Dotted names of modules, such as "layer4.1.bn2"; attention follows each."""
+
+
+@dataclass(frozen=True)
+class PlacementChoice:
+    """A placement of one backbone: its name, and the sites where they are one's own."""
+
+    name: str
+    sites: tuple[str, ...] | None = None
+    place: Place = ()
+
+
+@dataclass(frozen=True)
+class BackbonePoint:
+    """One point of a backbone's grid; placement None means the backbone's default policy."""
+
+    name: str
+    stem: Literal["auto", "imagenet", "cifar"]
+    weights: str | None
+    placement: PlacementChoice | None
+    place: Place = ()
+
+
+@dataclass(frozen=True)
+class AttentionPoint:
+    """One point of an attention module's grid, validated by the module's Config."""
+
+    name: str
+    preset: str | None
+    hyperparameters: dict[str, Any]
+    nondefault: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Space:
+    """A checked search space: its sections, and the points of its conditional grids."""
+
+    general: General
+    dataset: str
+    dataset_settings: dict[str, Any]
+    backbones: tuple[BackbonePoint, ...]
+    attention: tuple[AttentionPoint, ...]
+    recipe: Recipe
+    resources: Resources
+    stopping: Stopping
+    tracking: Tracking
+    document: Document
+    """The file with overrides applied; knows where everything stood."""
+
+    @property
+    def metric(self) -> str:
+        """The metric that is compared."""
+        return self.general.metric or TASKS[self.general.task].metrics[0].name
+
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "recipe": Recipe,
+    "resources": Resources,
+    "stopping": Stopping,
+    "tracking": Tracking,
+}
+LISTED = ("dataset", "backbones", "attention")
+FIELDS = (*General.model_fields, *LISTED, *SECTIONS)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a search space, with everything registered."""
+    general = General.model_json_schema()
+    general["properties"]["task"]["enum"] = TASKS.names()
+    properties = {
+        **general["properties"],
+        "dataset": {"oneOf": [_dataset_schema(name) for name in DATASETS.names()]},
+        "backbones": {"type": "array", "minItems": 1, "items": _backbone_schema()},
+        "attention": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"anyOf": [_attention_schema(name) for name in ATTENTION.names()]},
+        },
+        **{name: model.model_json_schema() for name, model in SECTIONS.items()},
+    }
+    properties["recipe"]["properties"]["preset"] = {
+        "enum": list(PRESETS),
+        "description": "A recipe of a paper; the other fields change it.",
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A search space of sweep",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["study", "question", *LISTED],
+        "properties": properties,
+    }
+
+
+def _dataset_schema(name: str) -> dict[str, Any]:
+    schema = DATASETS[name].Config.model_json_schema()
+    schema["properties"] = {"name": {"const": name}, **schema["properties"]}
+    schema["required"] = ["name", *schema.get("required", [])]
+    return schema
+
+
+def _backbone_schema() -> dict[str, Any]:
+    entry = BackboneEntry.model_json_schema()
+    names = {"enum": BACKBONES.names()}
+    placement = {"anyOf": [{"type": "string"}, OwnSites.model_json_schema()]}
+    entry["properties"] = {
+        **{key: _one_or_many(value) for key, value in entry["properties"].items()},
+        "name": names,
+        "placement": _one_or_many(placement),
+    }
+    return {"anyOf": [names, entry]}
+
+
+def _attention_schema(name: str) -> dict[str, Any]:
+    config = ATTENTION[name].Config
+    schema = config.model_json_schema()
+    properties = {key: _one_or_many(value) for key, value in schema["properties"].items()}
+    if config.presets:
+        properties["preset"] = _one_or_many({"enum": list(config.presets)})
+    return {
+        "type": "object",
+        "title": name,
+        "description": (config.__doc__ or "").strip(),
+        "additionalProperties": False,
+        "required": ["name"],
+        "properties": {"name": {"const": name}, **properties},
+    }
+
+
+def _one_or_many(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a value that may be a list: each of its values is a point."""
+    description = {key: value[key] for key in ("description",) if key in value}
+    return {"anyOf": [value, {"type": "array", "minItems": 1, "items": value}], **description}

@@ -1,0 +1,357 @@
+"""From the ledger to MLflow: in the background, in batches, and never twice.
+
+Training never waits for MLflow. A thread reads the journals of the trials that it is told about and
+sends what is new. A metric is sent with the time it was measured at, so that sending it again
+changes nothing; what could not be sent is sent by the next sweep over the same trials.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.ledger import Ledger, write_text
+from sweep.spec.trial import Trial
+from sweep.tracking import names
+from sweep.tracking.store import experiment_id, open_client
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+POLL_SECONDS = 1.0
+RETRY_SECONDS = 5.0
+BATCH = 1000
+"""Metrics that MLflow takes in one request."""
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial, and what is known of it before it runs."""
+
+    trial: Trial
+    label: str
+    costs: dict[str, int]
+    adjusted: str = ""
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """A sweep as its parent run shows it."""
+
+    study: str
+    question: str
+    metric: str
+    tags: dict[str, str]
+    artifacts: dict[str, str]
+    """File name to text."""
+    trials: tuple[TrialRecord, ...]
+
+
+@dataclass
+class _Cursor:
+    """What a store has of a trial; kept in the trial's folder."""
+
+    uri: str
+    run_id: str = ""
+    epoch: int = 0
+    """Of the last journal line that was sent."""
+    ended: float = 0.0
+    """When the attempt ended whose end was sent; 0 if none was."""
+    studies: list[str] = field(default_factory=list)
+
+
+class Delivery:
+    """Delivers one sweep to one MLflow store.
+
+    Args:
+        sweep: the sweep.
+        ledger: where its trials are.
+        uri: of the store.
+    """
+
+    def __init__(self, sweep: SweepRecord, ledger: Ledger, uri: str) -> None:
+        self.sweep, self.ledger, self.uri = sweep, ledger, uri
+        self.problem = ""
+        """Why the last attempt to deliver failed; empty if it did not."""
+        self.parent_id = ""
+        self._client: MlflowClient | None = None
+        self._experiment = ""
+        self._records = {record.trial.trial_id: record for record in sweep.trials}
+        self._pending: set[str] = set()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mlflow-delivery", daemon=True)
+
+    def start(self) -> None:
+        """Start to deliver in the background; first what earlier sweeps left undelivered."""
+        self.notify(*(i for i in self._records if self.ledger.entry(i).state != "planned"))
+        self._thread.start()
+
+    def notify(self, *trial_ids: str) -> None:
+        """Say that there is news of trials; returns at once."""
+        with self._lock:
+            self._pending.update(trial_ids)
+
+    def close(self, timeout: float) -> bool:
+        """Deliver the rest; return whether all was delivered within ``timeout`` seconds."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(timeout)
+        return not self._thread.is_alive() and not self.problem
+
+    def _run(self) -> None:
+        while True:
+            closing = self._closing.is_set()
+            wait = POLL_SECONDS
+            try:
+                self._deliver_pending(closing)
+                self.problem = ""
+            except Exception as error:  # a server may fail in any way; training goes on
+                self.problem = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+                wait = RETRY_SECONDS
+            if closing:
+                return
+            self._wake.wait(wait)
+
+    def _deliver_pending(self, closing: bool) -> None:
+        client = self._open()
+        with self._lock:
+            pending = sorted(self._pending)
+        for trial_id in pending:
+            with self._lock:
+                self._pending.discard(trial_id)
+            try:
+                self._deliver(client, self._records[trial_id])
+            except BaseException:
+                self.notify(trial_id)
+                raise
+        if closing:
+            self._end_parent(client)
+
+    # The parent run ------------------------------------------------------------------------
+
+    def _open(self) -> MlflowClient:
+        if self._client is not None:
+            return self._client
+        client = open_client(self.uri)
+        self._experiment = experiment_id(client, self.sweep.study, self.ledger.folder, self.uri)
+        self._runs = {
+            run.data.tags[names.TRIAL_ID]: run
+            for run in _search(client, f"tags.`{names.KIND}` = 'trial'")
+        }
+        self.parent_id = self._begin_parent(client)
+        self._client = client
+        return client
+
+    def _begin_parent(self, client: MlflowClient) -> str:
+        found = client.search_runs(
+            [self._experiment], f"tags.`{names.KIND}` = 'sweep'", max_results=1
+        )
+        tags = {
+            names.KIND: "sweep",
+            names.STUDY: self.sweep.study,
+            names.QUESTION: self.sweep.question,
+            names.METRIC: self.sweep.metric,
+            "mlflow.note.content": self.sweep.question,
+            **self.sweep.tags,
+        }
+        if found:
+            parent_id = str(found[0].info.run_id)
+            client.update_run(parent_id, status="RUNNING")
+            for key, value in tags.items():
+                client.set_tag(parent_id, key, value)
+        else:
+            run = client.create_run(self._experiment, tags=tags, run_name=self.sweep.study)
+            parent_id = str(run.info.run_id)
+        for name, text in self.sweep.artifacts.items():
+            client.log_text(parent_id, text, name)
+        self._leave_removed(client)
+        return parent_id
+
+    def _leave_removed(self, client: MlflowClient) -> None:
+        """Mark the runs of trials that this sweep's grid no longer has; they keep their results."""
+        tag = names.member_tag(self.sweep.study)
+        for trial_id, run in self._runs.items():
+            if run.data.tags.get(tag) == "yes" and trial_id not in self._records:
+                client.set_tag(run.info.run_id, tag, "no")
+
+    def _end_parent(self, client: MlflowClient) -> None:
+        done = [self.ledger.is_done(trial_id) for trial_id in self._records]
+        client.log_metric(self.parent_id, "trials_done", sum(done))
+        client.log_metric(self.parent_id, "trials", len(done))
+        client.set_terminated(self.parent_id, "FINISHED" if all(done) else "FAILED")
+
+    # A trial's run -------------------------------------------------------------------------
+
+    def _deliver(self, client: MlflowClient, record: TrialRecord) -> None:
+        """Bring a trial's run up to its ledger folder; a second time changes nothing."""
+        trial_id = record.trial.trial_id
+        cursor = self._cursor(trial_id)
+        if not cursor.run_id:
+            run = self._runs.get(trial_id) or self._create(client, record)
+            self._runs[trial_id] = run
+            cursor.run_id = str(run.info.run_id)
+        if self.sweep.study not in cursor.studies:
+            client.set_tag(cursor.run_id, names.member_tag(self.sweep.study), "yes")
+            cursor.studies.append(self.sweep.study)
+        self._send_epochs(client, trial_id, cursor)
+        self._send_end(client, trial_id, cursor)
+        write_text(self._cursor_path(trial_id), json.dumps(asdict(cursor)))
+
+    def _create(self, client: MlflowClient, record: TrialRecord) -> Run:
+        from mlflow.entities import Metric, Param
+
+        trial = record.trial
+        run = client.create_run(
+            self._experiment,
+            run_name=f"{trial.backbone.name} {record.label} seed {trial.seed}",
+            tags={
+                names.KIND: "trial",
+                names.TRIAL_ID: trial.trial_id,
+                names.PLACEMENT: trial.placement,
+                names.ADJUSTED: record.adjusted,
+                "mlflow.parentRunId": self.parent_id,
+                **({names.PRESET: trial.preset} if trial.preset else {}),
+            },
+        )
+        now = time.time_ns() // 1_000_000
+        client.log_batch(
+            run.info.run_id,
+            metrics=[Metric(key, value, now, 0) for key, value in record.costs.items()],
+            params=[Param(key, str(value)) for key, value in run_params(trial).items()],
+        )
+        _log_dataset(client, str(run.info.run_id), trial)
+        return run
+
+    def _send_epochs(self, client: MlflowClient, trial_id: str, cursor: _Cursor) -> None:
+        from mlflow.entities import Metric
+
+        news = [line for line in self.ledger.journal(trial_id) if line.epoch > cursor.epoch]
+        metrics = [
+            Metric(key, value, line.timestamp, line.epoch)
+            for line in news
+            for key, value in line.metrics.items()
+        ]
+        for start in range(0, len(metrics), BATCH):
+            client.log_batch(cursor.run_id, metrics=metrics[start : start + BATCH])
+        if news:
+            cursor.epoch = news[-1].epoch
+
+    def _send_end(self, client: MlflowClient, trial_id: str, cursor: _Cursor) -> None:
+        from mlflow.entities import Metric, RunTag
+
+        entry = self.ledger.entry(trial_id)
+        if entry.state == "running":
+            if cursor.ended:
+                client.update_run(cursor.run_id, status="RUNNING")
+                cursor.ended = 0.0
+            return
+        if entry.ended <= cursor.ended:
+            return
+        result = self.ledger.result(trial_id) if entry.state == "done" else None
+        tags, metrics = [RunTag(names.REASON, entry.reason)], []
+        if result is not None:
+            numbers = {
+                **result["metrics"],
+                "best_epoch": result["best_epoch"],
+                names.FVCORE_MACS: result["fvcore"]["macs"],
+            }
+            timestamp = int(entry.ended * 1000)
+            metrics = [Metric(k, v, timestamp, result["epochs"]) for k, v in numbers.items()]
+            tags.append(RunTag(names.DEVICE, result["environment"]["device"]))
+            tags += [
+                RunTag(f"sweep.env.{key}", str(value))
+                for key, value in result["environment"].items()
+            ]
+            unsupported = ", ".join(result["fvcore"]["unsupported"])
+            tags.append(RunTag("sweep.fvcore_unsupported", unsupported))
+        client.log_batch(cursor.run_id, metrics=metrics, tags=tags)
+        if entry.state == "failed":
+            details = self.ledger.failure_path(trial_id).read_text(encoding="utf-8")
+            client.log_text(cursor.run_id, details, "failure.txt")
+        best = sorted(self.ledger.checkpoint_folder(trial_id).glob("best-*.pt"))
+        if result is not None and best:
+            client.log_artifact(cursor.run_id, str(best[-1]), "checkpoints")
+        client.set_terminated(
+            cursor.run_id,
+            "FINISHED" if entry.state == "done" else "FAILED",
+            end_time=int(entry.ended * 1000),
+        )
+        cursor.ended = entry.ended
+
+    def _cursor(self, trial_id: str) -> _Cursor:
+        return read_cursor(self.ledger, trial_id, self.uri) or _Cursor(self.uri)
+
+    def _cursor_path(self, trial_id: str) -> Path:
+        return _cursor_path(self.ledger, trial_id)
+
+
+def is_delivered(ledger: Ledger, trial_id: str, uri: str, study: str) -> bool:
+    """Tell whether a store has all there is of a finished trial, as a member of a sweep."""
+    cursor = read_cursor(ledger, trial_id, uri)
+    entry = ledger.entry(trial_id)
+    return cursor is not None and study in cursor.studies and cursor.ended == entry.ended
+
+
+def read_cursor(ledger: Ledger, trial_id: str, uri: str) -> _Cursor | None:
+    """Return what a store has of a trial, or None if it has nothing."""
+    path = _cursor_path(ledger, trial_id)
+    if not path.exists():
+        return None
+    cursor = _Cursor(**json.loads(path.read_text(encoding="utf-8")))
+    return cursor if cursor.uri == uri else None
+
+
+def run_params(trial: Trial) -> dict[str, Any]:
+    """Return the parameters of a trial's run: all that its identity is made of, flat."""
+    return {
+        "task": trial.task,
+        "dataset": trial.dataset,
+        **{f"dataset.{k}": v for k, v in trial.dataset_settings.items() if k != "root"},
+        "backbone": trial.backbone.name,
+        "stem": trial.backbone.stem,
+        "weights": trial.backbone.weights or "none",
+        "sites": len(trial.sites),
+        "attention": trial.attention,
+        **{names.HYPERPARAMETER + k: v for k, v in trial.hyperparameters.items()},
+        **{f"recipe.{k}": v for k, v in trial.recipe.model_dump(mode="json").items()},
+        "patience": trial.patience or "none",
+        "metric": trial.metric,
+        "seed": trial.seed,
+    }
+
+
+def _log_dataset(client: MlflowClient, run_id: str, trial: Trial) -> None:
+    from mlflow.entities import Dataset, DatasetInput
+
+    content = json.dumps(trial.dataset_content, sort_keys=True)
+    dataset = Dataset(
+        name=trial.dataset,
+        digest=str(trial.dataset_content.get("files", trial.dataset))[:36],
+        source_type="sweep",
+        source=content,
+    )
+    client.log_inputs(run_id, datasets=[DatasetInput(dataset)])
+
+
+def _search(client: MlflowClient, query: str) -> Iterable[Run]:
+    """Yield all runs of all experiments that a query finds."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    token = None
+    while True:
+        page = client.search_runs(experiments, query, max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _cursor_path(ledger: Ledger, trial_id: str) -> Path:
+    return ledger.trial_folder(trial_id) / "mlflow.json"

@@ -1,0 +1,193 @@
+"""From MLflow to plain data: a study as its store's database holds it.
+
+Artifacts are not read: a report can so be made where the working folder has moved, or on another
+machine. Nothing is written, and no store is created by looking for one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from sweep.errors import UserError
+from sweep.registry import nearest
+from sweep.tracking import names
+from sweep.tracking.store import open_client
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.store.entities import PagedList
+
+PAGE = 1000
+"""Runs that MLflow returns at once."""
+RETRIES = "2"
+"""Of a request to a server; MLflow's own default takes minutes to find that there is none."""
+
+
+Entity = TypeVar("Entity")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run, as MLflow holds it; metrics are the latest values."""
+
+    run_id: str
+    name: str
+    status: str
+    """MLflow's: RUNNING, FINISHED, FAILED, ..."""
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A combination of a study's grid that cannot exist."""
+
+    label: str
+    backbone: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study: its parent run, and the runs of the trials that its grid has now."""
+
+    study: str
+    parent: RunRecord
+    trials: tuple[RunRecord, ...]
+    refused: tuple[Refusal, ...]
+    refused_complete: bool
+    """False if the list was too long for the store, and its end is missing."""
+
+
+def read_study(uri: str, study: str) -> StudyRecord:
+    """Read a study.
+
+    Args:
+        uri: of the MLflow store.
+        study: name of the sweep.
+
+    Raises:
+        UserError: there is no such store, it does not answer, or it has no such study; the message
+            names the studies that it has.
+    """
+    _check_store(uri)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with _few_retries():
+            client = open_client(uri)
+            parents = _parents(client)
+            if study not in parents:
+                raise UserError(_unknown(study, sorted(parents), uri))
+            trials = _runs(client, f"tags.`{names.member_tag(study)}` = 'yes'")
+    except MlflowException as error:
+        raise UserError(f"cannot read {uri}: {str(error).splitlines()[0]}") from None
+    parent = parents[study]
+    refused, complete = _refusals(parent.tags.get(names.REFUSED, "[]"))
+    return StudyRecord(study, parent, tuple(trials), refused, complete)
+
+
+def _check_store(uri: str) -> None:
+    """Refuse an sqlite store that is not there; opening it would create it."""
+    if not uri.startswith("sqlite:///"):
+        return
+    path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    if not path.is_file():
+        raise UserError(f"there is no MLflow store at {path}; `sweep run` makes one")
+    try:
+        database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            found = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'")
+            known = found.fetchone() is not None
+        finally:
+            database.close()
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"{path} cannot be read as an MLflow store: {error}") from None
+    if not known:
+        raise UserError(f"{path} is not an MLflow store: it has no table of experiments")
+
+
+@contextmanager
+def _few_retries() -> Iterator[None]:
+    variable = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    own = variable not in os.environ
+    if own:
+        os.environ[variable] = RETRIES
+    try:
+        yield
+    finally:
+        if own:
+            del os.environ[variable]
+
+
+def _parents(client: MlflowClient) -> dict[str, RunRecord]:
+    """Return the parent run of every study; of several the one that started last."""
+    runs = _runs(client, f"tags.`{names.KIND}` = 'sweep'")
+    return {run.tags[names.STUDY]: run for run in runs if names.STUDY in run.tags}
+
+
+def _runs(client: MlflowClient, query: str) -> list[RunRecord]:
+    """Return all runs of all experiments that a query finds, in the order they were started."""
+    experiments = [
+        experiment.experiment_id
+        for experiment in _pages(
+            lambda t: client.search_experiments(max_results=PAGE, page_token=t)
+        )
+    ]
+    runs = _pages(lambda t: client.search_runs(experiments, query, max_results=PAGE, page_token=t))
+    return [_record(run) for run in sorted(runs, key=lambda run: run.info.start_time)]
+
+
+def _pages(search: Callable[[str | None], PagedList[Entity]]) -> Iterator[Entity]:
+    """Yield what a search finds, page after page; it is given the token of each page."""
+    page = search(None)
+    yield from page
+    while page.token:
+        page = search(page.token)
+        yield from page
+
+
+def _record(run: Run) -> RunRecord:
+    return RunRecord(
+        run_id=str(run.info.run_id),
+        name=str(run.info.run_name),
+        status=str(run.info.status),
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        tags=dict(run.data.tags),
+    )
+
+
+def _refusals(text: str) -> tuple[tuple[Refusal, ...], bool]:
+    """Return the refused combinations, each once for all its seeds, and whether these are all.
+
+    A tag has room for so many characters only; the items before the cut are whole.
+    """
+    decoder = json.JSONDecoder()
+    found: dict[Refusal, None] = {}
+    rest = text.strip().removeprefix("[").lstrip()
+    while rest and rest != "]":
+        try:
+            (label, backbone, reason), end = decoder.raw_decode(rest)
+        except ValueError:
+            return tuple(found), False
+        found[Refusal(label, backbone, reason)] = None
+        rest = rest[end:].lstrip().removeprefix(",").lstrip()
+    return tuple(found), rest == "]"
+
+
+def _unknown(study: str, known: list[str], uri: str) -> str:
+    if not known:
+        return f"{uri} has no study yet; `sweep run` makes one"
+    guess = nearest(study, known)
+    hint = f"; did you mean {guess!r}?" if guess else "."
+    return f"no study {study!r} in {uri}{hint} Known: {', '.join(known)}"

@@ -1,0 +1,51 @@
+"""Where MLflow keeps the runs, and how it is opened."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def tracking_uri(folder: Path, uri: str | None = None) -> str:
+    """Return the MLflow store of a working folder.
+
+    In this order: ``uri`` (the search space's), $MLFLOW_TRACKING_URI, sqlite in the folder.
+    """
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database(folder)}"
+
+
+def artifact_root(folder: Path) -> Path:
+    """Return where the sqlite store of a working folder keeps artifacts."""
+    return folder.absolute() / "mlartifacts"
+
+
+def open_client(uri: str) -> MlflowClient:
+    """Return a client; creates or migrates an sqlite store, without MLflow's own output."""
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from mlflow import MlflowClient
+
+    for name in ("alembic", "mlflow"):  # importing mlflow sets its own levels
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(tracking_uri=uri)
+
+
+def experiment_id(client: MlflowClient, study: str, folder: Path, uri: str) -> str:
+    """Return the experiment of a sweep, created if it is new."""
+    experiment = client.get_experiment_by_name(study)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    local = uri.startswith("sqlite:///")
+    location = (artifact_root(folder) / study).as_uri() if local else None
+    return str(client.create_experiment(study, artifact_location=location))
+
+
+def _database(folder: Path) -> Path:
+    return folder.absolute() / "mlflow.db"

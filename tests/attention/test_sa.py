@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sweep.attention.sa import SA, SAConfig
+
+from .loops import array, feature_map, group_norm, mean, randomised, sigmoid
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 6])
+def test_loop_from_the_equations(groups: int) -> None:
+    channels = 12
+    module = randomised(SA(channels, SAConfig(groups=groups)))
+    size = channels // groups
+    half = size // 2
+    x = feature_map(2, channels, 3, 5)
+    w_1, b_1 = array(module.channel_weight).ravel(), array(module.channel_bias).ravel()
+    w_2, b_2 = array(module.spatial_weight).ravel(), array(module.spatial_bias).ravel()
+    assert w_1.shape == (half,)
+    expected = np.zeros(x.shape)
+    for b, image in enumerate(array(x)):
+        attended = np.zeros(image.shape)
+        for group in range(groups):
+            for i in range(half):
+                c = group * size + i
+                attended[c] = image[c] * sigmoid(w_1[i] * mean(image[c]) + b_1[i])  # Eqs. 1-2
+            start = group * size + half
+            normed = group_norm(
+                image[start : start + half],
+                half,
+                array(module.norm.weight),
+                array(module.norm.bias),
+            )
+            for i, row, column in np.ndindex(normed.shape):  # Eq. 3
+                gate = sigmoid(w_2[i] * normed[i, row, column] + b_2[i])
+                attended[start + i, row, column] = image[start + i, row, column] * gate
+        for i in range(channels // 2):  # channel shuffle
+            expected[b, 2 * i] = attended[i]
+            expected[b, 2 * i + 1] = attended[channels // 2 + i]
+    np.testing.assert_allclose(array(module(x)), expected, rtol=1e-11)
+
+
+def test_starts_as_a_shuffle_scaled_by_one_gate() -> None:
+    # Weights 0 and biases 1: every gate is sigmoid(1) = 0.731058578630005.
+    x = torch.arange(1.0, 9.0, dtype=torch.float64).reshape(1, 8, 1, 1)
+    out = SA(8, SAConfig(groups=2)).double()(x)
+    expected = [0.731058578630005 * value for value in (1, 5, 2, 6, 3, 7, 4, 8)]
+    np.testing.assert_allclose(array(out).ravel(), expected, rtol=1e-14)
