@@ -261,7 +261,7 @@ def _place(panel: Panel) -> bool:
     unit = panel.axes.figure.dpi / 72
     extents = [label.get_window_extent() for label in panel.labels]
     anchors = panel.axes.transData.transform([label.get_position() for label in panel.labels])
-    frame = np.array(panel.axes.get_window_extent().extents)
+    frame = np.array(panel.axes.get_window_extent().padded(-3 * unit).extents)
     sizes = [(extent.width, extent.height) for extent in extents]
     placed = place_labels(sizes, anchors, _obstacles(panel), frame, unit)
     if placed is None:

@@ -156,10 +156,13 @@ def noise(configs: Iterable[ConfigRow], metric: str) -> Noise | None:
 
 
 def leader(configs: Iterable[ConfigRow], metric: Metric) -> ConfigRow | None:
-    """Return the configuration of a group with the best mean, whatever the noise."""
+    """Return the configuration of a group with the best mean, whatever the noise.
+
+    Of equals it is the first, and so the baseline; sums over seeds differ in their last digit.
+    """
     sign = 1 if metric.mode == "max" else -1
     measured = [c for c in configs if metric.name in c.spreads]
-    return max(measured, key=lambda c: sign * c.spreads[metric.name].mean, default=None)
+    return max(measured, key=lambda c: sign * round(c.spreads[metric.name].mean, 12), default=None)
 
 
 def best_beyond_noise(configs: Sequence[ConfigRow], metric: Metric) -> ConfigRow | None:

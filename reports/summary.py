@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.rows import StudyRows
-from reports.stats import ConfigRow, best_beyond_noise, by_group, leader, noise
+from reports.stats import ConfigRow, Spread, by_group, leader, noise
 from reports.tables import devices, metric_name, number, seeds
 from sweep.tasks.base import Metric
 
@@ -56,51 +56,49 @@ def _trials(rows: StudyRows) -> str:
 
 
 def _finding(group: str, configs: Sequence[ConfigRow], metric: Metric) -> str:
-    best = leader(configs, metric)
-    name = metric_name(metric)
+    best, name = leader(configs, metric), metric_name(metric)
     if best is None:
         return f"{group}: no trial has finished with a finite {name}, so nothing can be said."
     spread = best.spreads[metric.name]
     unit = metric.label.partition(" (")[2].removesuffix(")")
-    over = f" over {_plural(spread.n, 'seed')}"
-    std = f" ± {number(spread.std, metric)}" if spread.std is not None else ""
-    text = (
-        f"{group}: the best mean {name} is {best.name}'s, "
-        f"{f'{number(spread.mean, metric)}{std} {unit}'.strip()}{over}{_change(best, metric)}. "
+    value = f"{number(spread.mean, metric)}{_std(spread, metric)} {unit}".strip()
+    return (
+        f"{group}: the best mean {name} is {value} over {_plural(spread.n, 'seed')}, of "
+        f"{'the ' if best.is_baseline else ''}{best.name}{_change(best, metric)}. "
+        f"{_certainty(configs, best, metric)}"
     )
-    return text + _certainty(configs, best, metric)
 
 
 def _change(best: ConfigRow, metric: Metric) -> str:
     change = best.differences.get(metric.name)
     if change is None:
         return ""
-    std = f" ± {number(change.std, metric)}" if change.std is not None else ""
     unit = amount(0, metric).partition(" ")[2]
-    number_text = f"{number(change.mean, metric, '+')}{std} {unit}".rstrip()
-    return f" ({number_text} against the baseline, paired over {_plural(change.n, 'seed')})"
+    value = f"{number(change.mean, metric, '+')}{_std(change, metric)} {unit}".rstrip()
+    return f" ({value} against the baseline, paired over {_plural(change.n, 'seed')})"
+
+
+def _std(spread: Spread, metric: Metric) -> str:
+    return f" ± {number(spread.std, metric)}" if spread.std is not None else ""
 
 
 def _certainty(configs: Sequence[ConfigRow], best: ConfigRow, metric: Metric) -> str:
-    spreads = [c.spreads[metric.name] for c in configs if metric.name in c.spreads]
-    level = noise(configs, metric.name)
-    if len(spreads) < 2:
+    """Return how far the lead of the best can be told from the noise of the seeds."""
+    others = [c.spreads[metric.name] for c in configs if c is not best and metric.name in c.spreads]
+    own, level = best.spreads[metric.name], noise(configs, metric.name)
+    if not others:
         return "There is no other configuration to compare it with."
     if level is None:
         return "No configuration has two seeds that differ: no difference can be told from noise."
-    n = Counter(spread.n for spread in spreads).most_common(1)[0][0]
+    n = Counter(spread.n for spread in (own, *others)).most_common(1)[0][0]
     margin = amount(level.margin(n, n), metric)
     limit = f"With {_plural(n, 'seed')}, differences below {margin} are within the spread"
-    if best_beyond_noise(configs, metric):
+    within = sum(abs(own.mean - other.mean) <= level.margin(own.n, other.n) for other in others)
+    if not within:
         return f"{limit}; it beats every other configuration by more."
-    level_with = sum(
-        c is not best
-        and metric.name in c.spreads
-        and abs(best.spreads[metric.name].mean - c.spreads[metric.name].mean)
-        <= level.margin(best.spreads[metric.name].n, c.spreads[metric.name].n)
-        for c in configs
-    )
-    return f"{limit}: {level_with} of the {len(spreads) - 1} others cannot be told from it."
+    if within == len(others):
+        return f"{limit}: no configuration can be told from it."
+    return f"{limit}: {within} of the {len(others)} others cannot be told from it."
 
 
 def _warnings(rows: StudyRows, groups: dict[str, list[ConfigRow]]) -> list[str]:

@@ -20,6 +20,7 @@ from reports.stats import ConfigRow, Spread, best_beyond_noise, by_group
 from sweep.tasks.base import Metric
 
 MISSING = "–"
+NO_NUMBER = "{--}"
 GIGA_FROM = 1e9
 """MACs from which a table counts in G."""
 LATEX_SPECIAL = {
@@ -241,30 +242,18 @@ def _markdown_text(text: str) -> str:
 
 def latex(table: Table) -> str:
     """Return a table float for booktabs and siunitx; each number of seeds has its own column."""
-    body = _latex_body(table)
-    columns = [_latex_column(column) for column in zip(*body, strict=True)] if body else []
     lines = [
         r"% \usepackage{booktabs,siunitx}",
         *(f"% {note}" for note in notes(table)),
         r"\begin{table}",
         r"\centering",
-        r"\sisetup{separate-uncertainty=true, detect-weight=true}",
+        r"\sisetup{detect-weight=true, retain-explicit-plus=true}",
         rf"\caption{{{escape(caption(table.rows))}}}",
         rf"\label{{tab:{table.rows.study}}}",
+        *(_tabular(table) if table.configs else ["No trial has run yet."]),
+        r"\end{table}",
     ]
-    if body:
-        lines += [
-            r"\begin{tabular}{@{}ll" + "".join(columns[2:]) + r"@{}}",
-            r"\toprule",
-            " & ".join(_latex_header(table)) + r" \\",
-            r"\midrule",
-            *_latex_rows(table, body),
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-    else:
-        lines.append("No trial has run yet.")
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def escape(text: str) -> str:
@@ -272,11 +261,30 @@ def escape(text: str) -> str:
     return "".join(LATEX_SPECIAL.get(character, character) for character in text)
 
 
+def _tabular(table: Table) -> list[str]:
+    body = [_latex_cells(table, config) for config in table.configs]
+    columns = list(zip(*body, strict=True))
+    scores = len(table.metrics) + 1
+    kinds = ["l", "l", *map(_number_column, columns[2:5])]
+    for mean in range(5, 5 + 4 * scores, 4):
+        std = _number_column(columns[mean + 2])
+        kinds += [_number_column(columns[mean]), r"@{\,}c@{\,}", std, "c"]
+    return [
+        rf"\begin{{tabular}}{{@{{}}{''.join(kinds)}@{{}}}}",
+        r"\toprule",
+        " & ".join(_latex_header(table)) + r" \\",
+        r"\midrule",
+        *_latex_rows(table, body),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
 def _latex_header(table: Table) -> list[str]:
-    plain = list(table.header)
-    method, backbone, params, true, macs, *scores, change = (f"{{{escape(h)}}}" for h in plain)
-    counted = [header for score in scores for header in (score, "{$n$}")]
-    return [method[1:-1], backbone[1:-1], params, true, macs, *counted, change, "{$n$}"]
+    method, backbone, *titles = map(escape, table.header)
+    costs, scores = titles[:3], titles[3:]
+    spanned = [rf"\multicolumn{{3}}{{c}}{{{score}}} & {{$n$}}" for score in scores]
+    return [method, backbone, *(f"{{{cost}}}" for cost in costs), *spanned]
 
 
 def _latex_rows(table: Table, body: Sequence[Sequence[str]]) -> list[str]:
@@ -289,42 +297,38 @@ def _latex_rows(table: Table, body: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def _latex_body(table: Table) -> list[list[str]]:
+def _latex_cells(table: Table, config: ConfigRow) -> list[str]:
     compared = table.rows.compared
-    body = []
-    for config in table.configs:
-        cells = [escape(config.name), escape(config.backbone)]
-        cells += [cost if cost != MISSING else "{--}" for cost in table.costs(config)]
-        for metric in table.metrics:
-            bold = any(config is best for best in table.bold[metric.name])
-            cells += _latex_spread(config.spreads.get(metric.name), metric, bold=bold)
-        cells += _latex_spread(config.differences.get(compared.name), compared, sign="+")
-        body.append(cells)
-    return body
+    cells = [escape(config.name), escape(config.backbone)]
+    cells += [cost if cost != MISSING else NO_NUMBER for cost in table.costs(config)]
+    for metric in table.metrics:
+        bold = any(config is best for best in table.bold[metric.name])
+        cells += _latex_spread(config.spreads.get(metric.name), metric, bold=bold)
+    return cells + _latex_spread(config.differences.get(compared.name), compared, sign="+")
 
 
 def _latex_spread(
     spread: Spread | None, metric: Metric, *, sign: str = "", bold: bool = False
 ) -> list[str]:
+    """Return four cells: mean, the sign between, std, n.
+
+    Not as one number with an uncertainty: siunitx leaves out one of zero, as if there were none.
+    """
     if spread is None:
-        return ["{--}", "{--}"]
-    uncertainty = rf" \pm {number(spread.std, metric)}" if spread.std is not None else ""
-    weight = r"\bfseries " if bold else ""
-    return [f"{weight}{number(spread.mean, metric, sign)}{uncertainty}", str(spread.n)]
+        return [NO_NUMBER, "", "", ""]
+    mean = (r"\bfseries " if bold else "") + number(spread.mean, metric, sign)
+    if spread.std is None:
+        return [mean, "", "", str(spread.n)]
+    return [mean, r"$\pm$", number(spread.std, metric), str(spread.n)]
 
 
-def _latex_column(cells: Sequence[str]) -> str:
+def _number_column(cells: Sequence[str]) -> str:
     """Return the S column that the widest of its numbers fits in."""
-    numbers = [cell.replace(r"\bfseries ", "") for cell in cells if "{" not in cell]
-    means = [text.partition(r" \pm ")[0] for text in numbers]
-    stds = [text.partition(r" \pm ")[2] for text in numbers]
-    whole = max((len(mean.lstrip("+-").partition(".")[0]) for mean in means), default=1)
-    fraction = max((len(mean.partition(".")[2]) for mean in means), default=0)
-    sign = "+" if any(mean[0] in "+-" for mean in means) else ""
-    # siunitx counts an uncertainty in digits of the last place: 0.31 is (31), 12.30 is (1230)
-    digits = max((len(std.replace(".", "").lstrip("0")) or 1 for std in stds if std), default=0)
-    uncertainty = f"({max(digits, fraction)})" if digits else ""
-    return f"S[table-format={sign}{whole}.{fraction}{uncertainty}]"
+    numbers = [cell.removeprefix(r"\bfseries ") for cell in cells if cell not in ("", NO_NUMBER)]
+    whole = max((len(text.lstrip("+-").partition(".")[0]) for text in numbers), default=1)
+    fraction = max((len(text.partition(".")[2]) for text in numbers), default=0)
+    sign = "+" if any(text[0] in "+-" for text in numbers) else ""
+    return f"S[table-format={sign}{whole}.{fraction}]"
 
 
 # CSV ---------------------------------------------------------------------------------------------

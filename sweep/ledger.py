@@ -100,11 +100,9 @@ class Ledger:
         path = self.trial_folder(trial_id) / "journal.jsonl"
         if not path.exists():
             return []
-        lines = []
-        for text in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if text.endswith("\n"):  # a line without its end was cut off by a crash
-                lines.append(JournalLine(**json.loads(text)))
-        return lines
+        texts = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        # A line without its end was cut off by a crash.
+        return [JournalLine(**json.loads(text)) for text in texts if text.endswith("\n")]
 
     def finish(self, trial_id: str, result: dict[str, Any]) -> None:
         """Store the result of a trial; from here on it never runs again."""

@@ -2,8 +2,8 @@
 
 Starting a worker process costs seconds, most of them the import of torch; so one actor trains many
 trials, one after the other (``reuse_actors``, ``reset_config``). What could leak from one to the
-next is reset in ``attempt.isolate``. Tune schedules and restarts workers that died; what a trial is,
-whether it ran, and from where it goes on is in the ledger and its checkpoints, not in Tune's.
+next is reset in ``attempt.isolate``. Tune schedules, and restarts workers that died; what a trial
+is, whether it ran, and from where it goes on is in the ledger and its checkpoints, not in Tune's.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class RayRunner:
 
     def capacity(self) -> tuple[float, float]:
         """Return the CPU cores and GPUs of the cluster."""
-        resources = ray.cluster_resources()
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
 
     def run(self, jobs: Sequence[Job], listener: Listener) -> None:
@@ -132,7 +132,7 @@ class _Relay(tune.Callback):
         self.listener = listener
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Be stored without the listener: Tune keeps its callbacks for a restore that we never do."""
+        """Be stored without the listener: for a restore by Tune, which never happens."""
         return _Relay, (None,)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -151,7 +151,7 @@ class _Relay(tune.Callback):
             self.listener.epoch(_trial_id(trial), report)
 
 
-class _Silent(tune.ProgressReporter):  # type: ignore[misc]
+class _Silent(tune.ProgressReporter):
     """Prints nothing: the display is ours."""
 
     def should_report(self, trials: list[Any], done: bool = False) -> bool:

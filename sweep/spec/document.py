@@ -111,7 +111,7 @@ def read_document(path: Path, overrides: tuple[str, ...] = ()) -> Document:
     """Read a YAML file and lay overrides over it.
 
     Raises:
-        SpecError: the file is missing, no YAML, not plain data, or no mapping; with line and column.
+        SpecError: the file is missing, is not YAML, not plain data or no mapping; with its place.
     """
     document = Document(str(path), None)
     try:

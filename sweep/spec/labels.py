@@ -1,4 +1,4 @@
-"""What trials are called in tables, plots and run names: as the papers do, and no longer than needed.
+"""What trials are called in tables, plots and run names: as in the papers, and not longer.
 
 "ELA-k7-g8-ng16", "ELA-B", "CA-r32", "baseline".
 """

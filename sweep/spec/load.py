@@ -39,8 +39,8 @@ def load_space(path: Path, overrides: tuple[str, ...] = ()) -> Space:
         overrides: "field.field=value", typed and checked like the file.
 
     Raises:
-        SpecError: every problem in one error; each line names file, line, column, field, value, what
-            is allowed and the nearest name.
+        SpecError: every problem in one error; each line names file, line, column, field, value,
+            what is allowed and the nearest name.
     """
     return _Check(read_document(path, overrides)).space()
 
@@ -70,9 +70,16 @@ class _Check:
         tracking = self._model(Tracking, data.get("tracking", {}), ("tracking",))
         if general is not None:
             self._general(general, dataset)
-        if self.problems:
+        if (  # a section is None where it has problems; the type checker is told so too
+            self.problems
+            or general is None
+            or dataset is None
+            or recipe is None
+            or resources is None
+            or stopping is None
+            or tracking is None
+        ):
             raise self.document.error(self.problems)
-        assert general and dataset and recipe and resources and stopping and tracking
         return Space(
             general=general,
             dataset=dataset,

@@ -109,7 +109,7 @@ class _Run:
         seed_everything(trial.seed, "model")
         self.model = _build(trial).to(device)
         if self.recipe.channels_last:
-            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.model = self.model.to(memory_format=torch.channels_last)
         self.task = TASKS[trial.task](
             trial.num_classes, label_smoothing=self.recipe.label_smoothing
         )

@@ -15,7 +15,8 @@ from sweep.spec.recipes import Recipe
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
     """Return the optimizer of a recipe; biases and norms may be left out of weight decay."""
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for parameter in model.parameters():
         exempt = parameter.ndim <= 1 and not recipe.decay_norm_and_bias
         (plain if exempt else decayed).append(parameter)
