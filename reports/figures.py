@@ -96,7 +96,9 @@ def accuracy_against_parameters(rows: StudyRows, configs: Sequence[ConfigRow]) -
     with plt.style.context(STYLE):
         if not groups:
             return _nothing()
-        for layout in LAYOUTS:
+        most = max(map(len, groups.values()))
+        roomy = [layout for layout in LAYOUTS if most <= layout.labelled]
+        for layout in roomy or LAYOUTS[-2:]:
             figure, panels = _drawn(groups, configs, rows.compared, layout)
             crowded = [panel for panel in panels if not _place(panel)]
             if not crowded:
@@ -190,8 +192,8 @@ def _panel(
     labelled = _ranked(members, metric)[: layout.labelled]
     for config in members:
         _draw(panel, config, looks[config.attention], metric, label=config in labelled)
-    axes.margins(0.14, layout.margin)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.margins(0.2, layout.margin)
+    axes.xaxis.set_major_locator(MaxNLocator(4))  # "11.17425" is wide
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.autoscale_view()
     axes.autoscale(False)  # leaders must not move what they lead to

@@ -26,8 +26,6 @@ Status = Literal["done", "failed", "unfinished"]
 STATUS: Mapping[str, Status] = {"FINISHED": "done", "FAILED": "failed", "KILLED": "failed"}
 BASELINE = "none"
 """The attention module that is none."""
-ENVIRONMENT = "sweep.env."
-"""Tags of a finished trial's run, followed by what they say: hardware and versions."""
 OF_THE_MODEL = ("backbone", "stem", "weights", "attention", "sites", "seed")
 """Parameters of a run that have a field of their own; the hyperparameters have one too."""
 
@@ -103,8 +101,10 @@ class StudyRows:
 def study_rows(record: StudyRecord) -> StudyRows:
     """Return the rows of a study that was read from MLflow."""
     tags = record.parent.tags
-    labels = module_labels(_module(run) for run in record.trials)
-    trials = tuple(_trial(run, labels[module_key(*_module(run))]) for run in record.trials)
+    study = record.study
+    runs = sorted(record.trials, key=lambda run: _place(run, study))
+    labels = module_labels(_module(run, study) for run in runs)
+    trials = tuple(_trial(run, study, labels[module_key(*_module(run, study))]) for run in runs)
     task = next((trial.settings["task"] for trial in trials), "classification")
     metrics, notes = _metrics(task, tags.get(names.METRIC, ""))
     planned = record.parent.metrics.get("trials")
@@ -142,7 +142,7 @@ def _flat(trial: TrialRow) -> dict[str, object]:
     }
 
 
-def _trial(run: RunRecord, label: str) -> TrialRow:
+def _trial(run: RunRecord, study: str, label: str) -> TrialRow:
     costs = {name: _count(run, name) for name in (*names.COST_METRICS, names.FVCORE_MACS)}
     return TrialRow(
         trial_id=run.tags.get(names.TRIAL_ID, ""),
@@ -150,9 +150,9 @@ def _trial(run: RunRecord, label: str) -> TrialRow:
         backbone=run.params["backbone"],
         stem=run.params["stem"],
         weights=run.params["weights"],
-        placement=run.tags.get(names.PLACEMENT, ""),
+        placement=run.tags.get(names.per_sweep(names.PLACEMENT, study), ""),
         attention=run.params["attention"],
-        preset=run.tags.get(names.PRESET),
+        preset=_preset(run, study),
         label=label,
         hyperparameters=_hyperparameters(run),
         settings={
@@ -167,16 +167,25 @@ def _trial(run: RunRecord, label: str) -> TrialRow:
         metrics={key: value for key, value in run.metrics.items() if key not in costs},
         device=run.tags.get(names.DEVICE, ""),
         versions={
-            key.removeprefix(ENVIRONMENT): value
+            key.removeprefix(names.ENVIRONMENT): value
             for key, value in run.tags.items()
-            if key.startswith(ENVIRONMENT)
+            if key.startswith(names.ENVIRONMENT)
         },
         **costs,
     )
 
 
-def _module(run: RunRecord) -> tuple[str, str | None, dict[str, Value]]:
-    return run.params["attention"], run.tags.get(names.PRESET), _hyperparameters(run)
+def _module(run: RunRecord, study: str) -> tuple[str, str | None, dict[str, Value]]:
+    return run.params["attention"], _preset(run, study), _hyperparameters(run)
+
+
+def _preset(run: RunRecord, study: str) -> str | None:
+    return run.tags.get(names.per_sweep(names.PRESET, study)) or None
+
+
+def _place(run: RunRecord, study: str) -> int:
+    """Return the place of a trial in the grid of its study."""
+    return int(run.tags[names.per_sweep(names.ORDER, study)])
 
 
 def _hyperparameters(run: RunRecord) -> dict[str, Value]:

@@ -108,8 +108,7 @@ def spread(values: Sequence[float]) -> Spread:
 def config_rows(rows: StudyRows) -> tuple[ConfigRow, ...]:
     """Return the configurations of a study.
 
-    In the order of tables: backbones from the smallest, of each first the baseline, then the
-    modules by name, and of each module the settings from the one with the fewest parameters.
+    In the order of the study's grid, group by group, in each group the baseline first.
     """
     by_config: dict[Any, list[TrialRow]] = defaultdict(list)
     for trial in rows.trials:
@@ -127,11 +126,8 @@ def config_rows(rows: StudyRows) -> tuple[ConfigRow, ...]:
         )
         for (group, _), trials in by_config.items()
     ]
-    sizes = {
-        title: min((c.params_true or 0) for c in configs if c.group == title)
-        for title in titles.values()
-    }
-    return tuple(sorted(configs, key=lambda c: (sizes[c.group], c.group, _order(c))))
+    groups = list(dict.fromkeys(config.group for config in configs))
+    return tuple(sorted(configs, key=lambda c: (groups.index(c.group), not c.is_baseline)))
 
 
 def by_group(configs: Iterable[ConfigRow]) -> dict[str, list[ConfigRow]]:
@@ -260,7 +256,3 @@ def _compared_placements(trials: Iterable[TrialRow]) -> set[tuple[Any, ...]]:
         if trial.attention != BASELINE:
             placements[_group_key(trial)].add(trial.placement)
     return {group for group, policies in placements.items() if len(policies) > 1}
-
-
-def _order(config: ConfigRow) -> tuple[Any, ...]:
-    return not config.is_baseline, config.attention, config.params_true or 0, config.name

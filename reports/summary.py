@@ -97,7 +97,7 @@ def _certainty(configs: Sequence[ConfigRow], best: ConfigRow, metric: Metric) ->
     if not within:
         return f"{limit}; it beats every other configuration by more."
     if within == len(others):
-        return f"{limit}: no configuration can be told from it."
+        return f"{limit}: no other configuration can be told from it."
     return f"{limit}: {within} of the {len(others)} others cannot be told from it."
 
 

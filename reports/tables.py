@@ -241,12 +241,13 @@ def _markdown_text(text: str) -> str:
 
 
 def latex(table: Table) -> str:
-    """Return a table float for booktabs and siunitx; each number of seeds has its own column."""
+    """Return a table float for booktabs and siunitx; the number of seeds is a column."""
     lines = [
         r"% \usepackage{booktabs,siunitx}",
         *(f"% {note}" for note in notes(table)),
         r"\begin{table}",
         r"\centering",
+        r"\footnotesize\setlength{\tabcolsep}{3pt}",
         r"\sisetup{detect-weight=true, retain-explicit-plus=true}",
         rf"\caption{{{escape(caption(table.rows))}}}",
         rf"\label{{tab:{table.rows.study}}}",
@@ -261,18 +262,70 @@ def escape(text: str) -> str:
     return "".join(LATEX_SPECIAL.get(character, character) for character in text)
 
 
+@dataclass(frozen=True)
+class _Score:
+    """A score of every configuration, and whether its numbers of seeds need a column."""
+
+    metric: Metric
+    spreads: tuple[Spread | None, ...]
+    bold: tuple[bool, ...]
+    sign: str
+    counted: bool
+
+    def cells(self) -> list[list[str]]:
+        """Return for each configuration: mean, the sign between, std, n.
+
+        Not as one number with an uncertainty: siunitx leaves out one of zero, as if there were
+        none.
+        """
+        return [
+            self._cells(spread, bold) for spread, bold in zip(self.spreads, self.bold, strict=True)
+        ]
+
+    def _cells(self, spread: Spread | None, bold: bool) -> list[str]:
+        cells = [NO_NUMBER, "", "", ""]
+        if spread is not None:
+            weight = r"\bfseries " if bold else ""
+            cells[0] = weight + number(spread.mean, self.metric, self.sign)
+            cells[3] = str(spread.n)
+        if spread is not None and spread.std is not None:
+            cells[1:3] = [r"$\pm$", number(spread.std, self.metric)]
+        return cells if self.counted else cells[:3]
+
+
+def _scores(table: Table) -> list[_Score]:
+    """Return the scores of a table; seeds are counted once if they are the same for all."""
+    compared = table.rows.compared
+    first = tuple(config.spreads.get(compared.name) for config in table.configs)
+    columns = [(m, m.label, [c.spreads.get(m.name) for c in table.configs]) for m in table.metrics]
+    change = [config.differences.get(compared.name) for config in table.configs]
+    columns.append((compared, table.header[-1], change))
+    scores = []
+    for index, (metric, title, spreads) in enumerate(columns):
+        pairs = zip(first, spreads, strict=True)
+        differ = any(s is not None and (f is None or s.n != f.n) for f, s in pairs)
+        bold = table.bold[metric.name] if title == metric.label else ()
+        is_bold = tuple(any(config is best for best in bold) for config in table.configs)
+        sign = "+" if title != metric.label else ""
+        scores.append(_Score(metric, tuple(spreads), is_bold, sign, differ or not index))
+    return scores
+
+
 def _tabular(table: Table) -> list[str]:
-    body = [_latex_cells(table, config) for config in table.configs]
-    columns = list(zip(*body, strict=True))
-    scores = len(table.metrics) + 1
-    kinds = ["l", "l", *map(_number_column, columns[2:5])]
-    for mean in range(5, 5 + 4 * scores, 4):
-        std = _number_column(columns[mean + 2])
-        kinds += [_number_column(columns[mean]), r"@{\,}c@{\,}", std, "c"]
+    scores = _scores(table)
+    costs = [[_latex_cost(cost) for cost in table.costs(config)] for config in table.configs]
+    kinds = ["l", "l", *(f"S[{_width(column)}]" for column in zip(*costs, strict=True))]
+    for score in scores:
+        mean, _, std, *_ = zip(*score.cells(), strict=True)
+        kinds += [f"S[{_width(mean)}]", r"@{\,}c@{\,}"]
+        kinds += [f"S[{_width(std)}, table-number-alignment=left]", *("c" * score.counted)]
+    parts = [[[escape(config.name), escape(config.backbone)] for config in table.configs], costs]
+    parts += [score.cells() for score in scores]
+    body = [[cell for part in row for cell in part] for row in zip(*parts, strict=True)]
     return [
         rf"\begin{{tabular}}{{@{{}}{''.join(kinds)}@{{}}}}",
         r"\toprule",
-        " & ".join(_latex_header(table)) + r" \\",
+        *_latex_header(table, scores),
         r"\midrule",
         *_latex_rows(table, body),
         r"\bottomrule",
@@ -280,11 +333,26 @@ def _tabular(table: Table) -> list[str]:
     ]
 
 
-def _latex_header(table: Table) -> list[str]:
-    method, backbone, *titles = map(escape, table.header)
-    costs, scores = titles[:3], titles[3:]
-    spanned = [rf"\multicolumn{{3}}{{c}}{{{score}}} & {{$n$}}" for score in scores]
-    return [method, backbone, *(f"{{{cost}}}" for cost in costs), *spanned]
+def _latex_header(table: Table, scores: Sequence[_Score]) -> list[str]:
+    """Return two lines: names, and their units, so that narrow columns stay narrow."""
+    lines = []
+    for part in (0, 2):  # of "name (unit"
+        titles = [escape(title.removesuffix(")").partition(" (")[part]) for title in table.header]
+        method, backbone, *costs = titles[:5]
+        cells = [method, backbone, *(f"{{{_unit_of(cost, part)}}}" for cost in costs)]
+        for score, title in zip(scores, titles[5:], strict=True):
+            cells.append(rf"\multicolumn{{3}}{{c}}{{{_unit_of(title, part)}}}")
+            cells += ["$n$" if not part else ""] * score.counted
+        lines.append(" & ".join(cells) + r" \\")
+    return lines
+
+
+def _unit_of(title: str, part: int) -> str:
+    return f"({title})" if part and title else title
+
+
+def _latex_cost(cost: str) -> str:
+    return cost if cost != MISSING else NO_NUMBER
 
 
 def _latex_rows(table: Table, body: Sequence[Sequence[str]]) -> list[str]:
@@ -297,38 +365,13 @@ def _latex_rows(table: Table, body: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def _latex_cells(table: Table, config: ConfigRow) -> list[str]:
-    compared = table.rows.compared
-    cells = [escape(config.name), escape(config.backbone)]
-    cells += [cost if cost != MISSING else NO_NUMBER for cost in table.costs(config)]
-    for metric in table.metrics:
-        bold = any(config is best for best in table.bold[metric.name])
-        cells += _latex_spread(config.spreads.get(metric.name), metric, bold=bold)
-    return cells + _latex_spread(config.differences.get(compared.name), compared, sign="+")
-
-
-def _latex_spread(
-    spread: Spread | None, metric: Metric, *, sign: str = "", bold: bool = False
-) -> list[str]:
-    """Return four cells: mean, the sign between, std, n.
-
-    Not as one number with an uncertainty: siunitx leaves out one of zero, as if there were none.
-    """
-    if spread is None:
-        return [NO_NUMBER, "", "", ""]
-    mean = (r"\bfseries " if bold else "") + number(spread.mean, metric, sign)
-    if spread.std is None:
-        return [mean, "", "", str(spread.n)]
-    return [mean, r"$\pm$", number(spread.std, metric), str(spread.n)]
-
-
-def _number_column(cells: Sequence[str]) -> str:
-    """Return the S column that the widest of its numbers fits in."""
+def _width(cells: Sequence[str]) -> str:
+    """Return the option of an S column that makes room for the widest of its numbers."""
     numbers = [cell.removeprefix(r"\bfseries ") for cell in cells if cell not in ("", NO_NUMBER)]
     whole = max((len(text.lstrip("+-").partition(".")[0]) for text in numbers), default=1)
     fraction = max((len(text.partition(".")[2]) for text in numbers), default=0)
     sign = "+" if any(text[0] in "+-" for text in numbers) else ""
-    return f"S[table-format={sign}{whole}.{fraction}]"
+    return f"table-format={sign}{whole}.{fraction}"
 
 
 # CSV ---------------------------------------------------------------------------------------------

@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict
 
 from sweep.ledger import Ledger
 from sweep.registry import ATTENTION, BACKBONES, DATASETS
-from sweep.spec.document import Problem, read_document
+from sweep.spec.document import read_document
 from sweep.spec.fingerprint import folder_digest
 from sweep.spec.labels import module_key, module_labels
+from sweep.spec.plain_yaml import Problem
 from sweep.spec.schema import AttentionPoint, BackbonePoint, Space
 from sweep.spec.trial import BackboneChoice, Trial
 
@@ -212,9 +213,16 @@ class _Model:
 
 
 def _placed(space: Space, image_size: int) -> list[_Placed]:
-    """Return the backbones of a space in its order; all wrong placements are one error."""
+    """Return the backbones of a space in its order; all wrong weights and placements at once."""
+    from sweep.models.build import check_weights
+
     placed, problems = [], []
     for point in space.backbones:
+        try:
+            if point.weights is not None:
+                check_weights(point.name, point.weights)
+        except ValueError as error:
+            problems.append(Problem((*point.place, "weights"), str(error)))
         try:
             placed.append(_place(point, image_size))
         except ValueError as error:
@@ -226,17 +234,18 @@ def _placed(space: Space, image_size: int) -> list[_Placed]:
 
 
 def _place(point: BackbonePoint, image_size: int) -> _Placed:
-    from sweep.models.build import check_weights, resolve_placement
+    from sweep.models.build import PROBE_SIZE, resolve_placement
+    from sweep.models.placement import site_shapes
 
     own = point.placement.sites if point.placement else None
     name = point.placement.name if point.placement else BACKBONES[point.name].default_placement
     stem = point.stem
     if stem == "auto":
         stem = "cifar" if image_size <= CIFAR_STEM_UP_TO else "imagenet"
-    if point.weights is not None:
-        check_weights(point.name, point.weights)
+    sites = resolve_placement(point.name, own or name)
+    site_shapes(point.name, stem, sites, PROBE_SIZE)  # refuses what is no feature map
     choice = BackboneChoice(name=point.name, stem=stem, weights=point.weights)
-    return _Placed(choice, name, resolve_placement(point.name, own or name))
+    return _Placed(choice, name, sites)
 
 
 def _fitted(placed: _Placed, attention: AttentionPoint, on_indivisible: Any) -> _Model:
@@ -321,7 +330,8 @@ def plan_key(path: Path, overrides: tuple[str, ...]) -> str:
         for part in (ATTENTION, BACKBONES, DATASETS)
         for point in metadata.entry_points(group=part.package)
     )
-    content = json.dumps([document.data, code, plugins], sort_keys=True, default=str)
+    space = [document.data, document.sound]  # what is unsound is never the key of a stored plan
+    content = json.dumps([space, code, plugins], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 

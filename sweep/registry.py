@@ -125,7 +125,8 @@ class Registry(Generic[Part]):
             except Exception as error:
                 raise PluginError(
                     f"the plug-in {self._origin} cannot be imported "
-                    f"(entry point {entry_point.name!r} of {self.package}): {error}"
+                    f"(entry point {entry_point.name!r} of {self.package}): "
+                    f"{type(error).__name__}: {' '.join(str(error).split())}"
                 ) from error
             finally:
                 self._origin = "sweep"

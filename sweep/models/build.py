@@ -56,6 +56,8 @@ def build_attention(
     Example:
         >>> build_attention("ela", channels=64, kernel_size=7, groups="in_channels/8")
     """
+    if channels < 1:
+        raise ValueError(f"channels (={channels}) must be at least 1")
     config = attention_config(name, preset, **hyperparameters)
     return ATTENTION[name](channels, config)
 
@@ -87,12 +89,19 @@ def build_model(
     """
     if stem not in ("imagenet", "cifar"):
         raise ValueError(f"stem (={stem!r}) must be 'imagenet' or 'cifar'")
+    if on_indivisible not in ("refuse", "nearest"):
+        raise ValueError(f"on_indivisible (={on_indivisible!r}) must be 'refuse' or 'nearest'")
+    if num_classes < 1:
+        raise ValueError(f"num_classes (={num_classes}) must be at least 1")
     wanted = {"name": attention} if isinstance(attention, str) else dict(attention)
     name = wanted.pop("name", None)
     if not isinstance(name, str):
         raise ValueError(f"attention must name a module; known: {', '.join(ATTENTION.names())}")
     config = attention_config(name, **wanted)
-    sites = resolve_placement(backbone, placement) if name != "none" else ()
+    # The baseline has no sites, but a placement given for it is checked like any other.
+    sites = resolve_placement(backbone, placement) if placement or name != "none" else ()
+    if name == "none":
+        sites = ()
     # The backbone first: with one seed it starts from the same weights whatever the attention, so
     # that modules can be compared in pairs.
     model = BACKBONES[backbone].build(num_classes, stem)
@@ -156,8 +165,10 @@ def _explain(name: str, config: type[AttentionConfig], error: ValidationError) -
     """Return one sentence per wrong hyperparameter: value, what is allowed, the nearest name."""
     known = list(config.model_fields)
     sentences = []
-    for field, problem in {e["loc"][0]: e for e in error.errors()}.items():
-        if problem["type"] == "extra_forbidden":
+    for field, problem in {e["loc"][0] if e["loc"] else "": e for e in error.errors()}.items():
+        if field == "":  # of a rule between hyperparameters
+            sentences.append(f"attention {name!r}: {problem['msg']}")
+        elif problem["type"] == "extra_forbidden":
             near = nearest(str(field), known)
             hint = f"; did you mean {near!r}?" if near else ";"
             sentences.append(

@@ -116,8 +116,10 @@ def check_sites(backbone: str, sites: tuple[str, ...]) -> tuple[str, ...]:
     """Return a user's own site names in the order of the model's modules.
 
     Raises:
-        ValueError: the backbone has no module of such a name.
+        ValueError: the backbone has no module of such a name, or none is named.
     """
+    if not sites:
+        raise ValueError(f"placement (=[]) names no module of {backbone}")
     known = list(_meta_modules(backbone, "imagenet"))
     for site in sites:
         if site not in known:

@@ -6,6 +6,7 @@ again. Everything is in the working folder when this returns, whatever happened 
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from sweep.tracking.delivery import Delivery, SweepRecord, TrialRecord
 from sweep.tracking.store import tracking_uri
 from sweep.training.loop import EpochReport
 
+TAG_LENGTH = 7500
+"""Characters that every MLflow store takes in a tag."""
 DELIVERY_SECONDS = 120.0
 """How long a finished sweep waits for MLflow to take what is left."""
 
@@ -179,12 +182,12 @@ def _failures(todo: Sequence[PlannedTrial], ledger: Ledger) -> list[Failure]:
 
 
 def _record(space: Space, plan: Plan) -> SweepRecord:
-    refused = [[p.label, p.trial.backbone.name, p.reason] for p in plan.refused]
+    refused = dict.fromkeys((p.label, p.trial.backbone.name, p.reason) for p in plan.refused)
     return SweepRecord(
         study=plan.study,
         question=plan.question,
         metric=plan.metric,
-        tags={names.REFUSED: _json(refused)[:7900], **_versions()},
+        tags={names.REFUSED: _short_list(list(refused)), **_versions()},
         artifacts={
             "search_space.yaml": _source(space),
             "resolved.json": _json(space.document.data),
@@ -201,6 +204,14 @@ def _record(space: Space, plan: Plan) -> SweepRecord:
             for p in plan.runnable
         ),
     )
+
+
+def _short_list(items: list[tuple[str, str, str]]) -> str:
+    """Return the number of items and the first ones, as many as a tag of MLflow has room for."""
+    count = len(items)
+    while len(text := json.dumps({"count": count, "items": items})) > TAG_LENGTH:
+        items = items[: len(items) // 2]
+    return text
 
 
 def _versions() -> dict[str, str]:
@@ -226,8 +237,6 @@ def _source(space: Space) -> str:
 
 
 def _json(value: object) -> str:
-    import json
-
     return json.dumps(value, indent=1, default=str)
 
 

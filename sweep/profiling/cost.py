@@ -6,6 +6,8 @@ One multiply-accumulate (MAC) is what the papers print as a FLOP: their "GFLOPs"
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -45,11 +47,9 @@ def count_macs(model: nn.Module, image_size: int) -> int:
     MAC); nothing is computed if the model is on the meta device.
     """
     device = next(model.parameters()).device
-    was_training = model.training
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        model.eval()(torch.empty(1, 3, image_size, image_size, device=device))
-    model.train(was_training)
+    with _evaluating(model), torch.no_grad(), counter:
+        model(torch.empty(1, 3, image_size, image_size, device=device))
     return counter.get_total_flops() // 2
 
 
@@ -67,18 +67,28 @@ def count_macs_fvcore(model: nn.Module, image_size: int) -> FvcoreCount:
     fvcore traces the model, so it needs real tensors, and it also counts norms and pooling layers.
     """
     device = next(model.parameters()).device
-    was_training = model.training
-    with warnings.catch_warnings():
+    with _evaluating(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it traces with torch.jit, which is deprecated
         from fvcore.nn import FlopCountAnalysis
 
         analysis = FlopCountAnalysis(
-            model.eval(), torch.zeros(1, 3, image_size, image_size, device=device)
+            model, torch.zeros(1, 3, image_size, image_size, device=device)
         )
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         macs, unsupported = int(analysis.total()), tuple(sorted(analysis.unsupported_ops()))
-    model.train(was_training)
     return FvcoreCount(macs, unsupported)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model in eval mode, and each of its modules back in its own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def _own_parameters(modules: list[nn.Module]) -> int:

@@ -5,33 +5,25 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 SHORT = {"kernel_size": "k", "num_groups": "ng", "reduction": "r", "factor": "G"}
-"""The papers' own letters; "groups" has its own form: g for in_channels, g8 for in_channels/8."""
+"""The papers' own letters; "groups" has its own form: g for in_channels, g8 for in_channels/8,
+groups8 for the number 8."""
+
+Module = tuple[str, str | None, Mapping[str, Any]]
+"""Attention, preset, hyperparameters."""
 
 
-def module_labels(
-    modules: Iterable[tuple[str, str | None, Mapping[str, Any]]],
-) -> dict[tuple[str, str | None, str], str]:
+def module_labels(modules: Iterable[Module]) -> dict[tuple[str, str | None, str], str]:
     """Return a label for each (attention, preset, hyperparameters) of one study.
 
-    A module that the study names by a preset keeps that name; otherwise it is told apart by the
-    hyperparameters that vary within the study among the settings of the same module.
+    A setting that the study names by a preset keeps that name. Otherwise, and where one preset has
+    several settings, they are told apart by the hyperparameters that vary among them.
     """
     named = {module_key(*module): module for module in modules}
-    varying: dict[str, list[str]] = defaultdict(list)
-    for attention, _, hyperparameters in named.values():
-        for name in hyperparameters:
-            values = {str(m[2].get(name)) for m in named.values() if m[0] == attention}
-            if len(values) > 1 and name not in varying[attention]:
-                varying[attention].append(name)
-    return {
-        key: _label(attention, preset, {n: values[n] for n in varying[attention]})
-        for key, (attention, preset, values) in named.items()
-    }
+    return {key: _label(module, list(named.values())) for key, module in named.items()}
 
 
 def module_key(
@@ -46,16 +38,24 @@ def display_name(attention: str) -> str:
     return "baseline" if attention == "none" else attention.upper()
 
 
-def _label(attention: str, preset: str | None, varying: Mapping[str, Any]) -> str:
+def _label(module: Module, study: list[Module]) -> str:
+    attention, preset, hyperparameters = module
     name = display_name(attention)
+    alike = [values for other, _, values in study if other == attention]
     if preset is not None:
-        return f"{name}-{preset}"
-    return "-".join([name, *(_short(field, value) for field, value in varying.items())])
+        name = f"{name}-{preset}"
+        alike = [values for *kind, values in study if kind == [attention, preset]]
+    varying = [
+        field
+        for field in dict.fromkeys(field for values in alike for field in values)
+        if len({str(values.get(field)) for values in alike}) > 1 and field in hyperparameters
+    ]
+    return "-".join([name, *(_short(field, hyperparameters[field]) for field in varying)])
 
 
 def _short(field: str, value: Any) -> str:
     if isinstance(value, bool):
         return field if value else f"no_{field}"
-    if field == "groups":
-        return "g" + str(value).removeprefix("in_channels").removeprefix("/")
+    if field == "groups" and isinstance(value, str):
+        return "g" + value.removeprefix("in_channels").removeprefix("/")
     return f"{SHORT.get(field, field)}{value}"

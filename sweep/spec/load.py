@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS, Registry, nearest
-from sweep.spec.document import Document, Place, Problem, read_document
+from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS, Registry
+from sweep.spec.document import Document, read_document
+from sweep.spec.plain_yaml import Place, Problem
 from sweep.spec.recipes import PRESETS, Recipe
 from sweep.spec.schema import (
     FIELDS,
@@ -27,6 +27,7 @@ from sweep.spec.schema import (
     Stopping,
     Tracking,
 )
+from sweep.spec.wording import not_known, shown, unknown_field, wrong_value
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -55,9 +56,9 @@ class _Check:
     def space(self) -> Space:
         data: dict[str, Any] = self.document.data
         self._unknown_fields(data, FIELDS, ())
-        for name in LISTED:
+        for name, example in LISTED.items():
             if name not in data:
-                self._add((name,), "is required")
+                self._add((name,), f"is required, such as {example}")
         general = self._model(
             General, {key: data[key] for key in data if key in General.model_fields}, ()
         )
@@ -72,6 +73,7 @@ class _Check:
             self._general(general, dataset)
         if (  # a section is None where it has problems; the type checker is told so too
             self.problems
+            or not self.document.sound
             or general is None
             or dataset is None
             or recipe is None
@@ -126,7 +128,7 @@ class _Check:
         if not self._mapping(value, place):
             return None
         preset = value.get("preset")
-        if preset is not None and preset not in PRESETS:
+        if preset is not None and not (isinstance(preset, str) and preset in PRESETS):
             self._choice((*place, "preset"), preset, list(PRESETS))
             preset = None
         changes = {key: value[key] for key in value if key != "preset"}
@@ -138,7 +140,7 @@ class _Check:
     def _entries(self, data: dict[str, Any], name: str, expand: Any) -> Iterator[Any]:
         entries = data.get(name, [None])
         if not isinstance(entries, list) or not entries:
-            self._add((name,), f"{entries!r} is not a list with at least one entry")
+            self._add((name,), f"{shown(entries)} is not a list with at least one entry")
             return
         for index, entry in enumerate(entries):
             if isinstance(entry, str):
@@ -168,7 +170,7 @@ class _Check:
             return PlacementChoice(value, place=place)
         if not isinstance(value, dict):
             self._add(
-                place, f"{value!r} is neither a policy's name nor a mapping of name and sites"
+                place, f"{shown(value)} is neither a policy's name nor a mapping of name and sites"
             )
             return None
         own = self._model(OwnSites, value, place)
@@ -184,7 +186,7 @@ class _Check:
         grid = {key: entry[key] for key in entry if key in fields and key != "name"}
         for point, places in self._grid(grid, place):
             preset = point.pop("preset", None)
-            if preset is not None and preset not in config.presets:
+            if preset is not None and not (isinstance(preset, str) and preset in config.presets):
                 self._choice(places["preset"], preset, list(config.presets))
                 continue
             chosen = config.presets[preset] if preset is not None else {}
@@ -231,24 +233,27 @@ class _Check:
             return model.model_validate(value)
         except ValidationError as error:
             known = (*model.model_fields, *also)
-            for field, errors in _by_field(error).items():
-                if field is None:
-                    self._add(place, errors[0]["msg"].removeprefix("Value error, "))
-                    continue
-                at = (places or {}).get(field, (*place, field))
-                at += tuple(key for key in errors[0]["loc"][1:] if isinstance(key, int))
-                if errors[0]["type"] == "extra_forbidden":
+            schemas = model.model_json_schema()["properties"]
+            for field, problem in _by_field(error, model).items():
+                inside = tuple(key for key in problem["loc"][1:] if isinstance(key, int))
+                at = (*(places or {}).get(field, (*place, field)), *inside) if field else place
+                if problem["type"] == "extra_forbidden":
                     self._unknown(at, field, known)
-                elif errors[0]["type"] == "missing":
+                elif problem["type"] == "missing":
                     self._add(at, f"is required. {model.model_fields[field].description or ''}")
+                elif problem["type"] == "value_error" and len(problem["loc"]) == 1:
+                    self._add(at, f"{shown(problem['input'])} {_text(problem)}")
+                elif problem["type"] == "value_error":
+                    self._add(at, _text(problem))
                 else:
-                    self._add(at, _wrong_value(errors, model.model_fields[field].description))
+                    schema = schemas[field]["items"] if inside else schemas[field]
+                    self._add(at, wrong_value(problem["input"], schema))
             return None
 
     def _mapping(self, value: Any, place: Place) -> bool:
         if isinstance(value, dict):
             return True
-        self._add(place, f"{value!r} is not a mapping of fields")
+        self._add(place, f"{shown(value)} is not a mapping of fields")
         return False
 
     def _registered(self, registry: Registry[Any], name: Any, place: Place) -> bool:
@@ -266,33 +271,30 @@ class _Check:
                 self._unknown((*at, field), field, known)
 
     def _unknown(self, place: Place, field: str, known: tuple[str, ...]) -> None:
-        near = nearest(field, list(known))
-        hint = f"; did you mean {near!r}?" if near else "."
-        self._add(place, f"unknown field{hint} Allowed: {', '.join(known)}")
+        self._add(place, unknown_field(field, known))
 
     def _choice(self, place: Place, value: Any, allowed: list[str]) -> None:
-        near = nearest(str(value), allowed)
-        hint = f"; did you mean {near!r}?" if near else "."
-        self._add(place, f"{value!r} is not known{hint} Allowed: {', '.join(allowed)}")
+        self._add(place, not_known(value, allowed))
 
     def _add(self, place: Place, message: str) -> None:
+        wrong = {problem.place for problem in self.document.problems}
+        if any(place[:length] in wrong for length in range(1, len(place) + 1)):
+            return  # what is wrong there is said already
         self.problems.append(Problem(place, message.strip()))
 
 
-def _by_field(error: ValidationError) -> dict[str | None, list[Any]]:
-    """Return pydantic's errors by field: a union reports one for each of its members."""
-    fields: dict[str | None, list[Any]] = {}
+def _by_field(error: ValidationError, model: type[BaseModel]) -> dict[str, Any]:
+    """Return the first of pydantic's errors of each field: a union reports one for each member.
+
+    What concerns several fields is put at the one that its text starts with, else at "".
+    """
+    fields: dict[str, Any] = {}
     for problem in error.errors(include_url=False):
-        field = str(problem["loc"][0]) if problem["loc"] else None
-        fields.setdefault(field, []).append(problem)
+        field = str(problem["loc"][0]) if problem["loc"] else _text(problem).partition(" ")[0]
+        fields.setdefault(field if problem["loc"] or field in model.model_fields else "", problem)
     return fields
 
 
-def _wrong_value(errors: list[Any], description: str | None) -> str:
-    value = errors[0]["input"]
-    wanted = list(dict.fromkeys(e["msg"].removeprefix("Value error, ") for e in errors))
-    text = " or ".join(re.sub(r"^Input should", "should", message) for message in wanted)
-    allowed = [name for message in wanted for name in re.findall(r"'([^']+)'", message)]
-    near = nearest(value, allowed) if isinstance(value, str) else None
-    hint = f"; did you mean {near!r}?" if near else "."
-    return f"{value!r} {text}{hint} {description or ''}"
+def _text(problem: Any) -> str:
+    message: str = problem["msg"]
+    return message.removeprefix("Value error, ")

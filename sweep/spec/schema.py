@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS
-from sweep.spec.document import Document, Place
+from sweep.spec.document import Document
+from sweep.spec.plain_yaml import Place
 from sweep.spec.recipes import PRESETS, Recipe
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -23,7 +24,11 @@ class Section(BaseModel):
     """Base of a section of a search space."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
 
@@ -152,7 +157,13 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "stopping": Stopping,
     "tracking": Tracking,
 }
-LISTED = ("dataset", "backbones", "attention")
+LISTED = {
+    "dataset": "{name: digits}",
+    "backbones": "[resnet18]",
+    "attention": "[none, {name: ela, preset: [T, B]}]",
+}
+"""The fields of a space whose parts are registered, with an example of each."""
+
 FIELDS = (*General.model_fields, *LISTED, *SECTIONS)
 
 
@@ -167,7 +178,12 @@ def json_schema() -> dict[str, Any]:
         "attention": {
             "type": "array",
             "minItems": 1,
-            "items": {"anyOf": [_attention_schema(name) for name in ATTENTION.names()]},
+            "items": {
+                "anyOf": [
+                    {"enum": ATTENTION.names()},
+                    *(_attention_schema(name) for name in ATTENTION.names()),
+                ]
+            },
         },
         **{name: model.model_json_schema() for name, model in SECTIONS.items()},
     }

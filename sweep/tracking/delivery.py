@@ -58,12 +58,13 @@ class _Cursor:
     """What a store has of a trial; kept in the trial's folder."""
 
     uri: str
-    run_id: str = ""
+    run_id: str
     epoch: int = 0
     """Of the last journal line that was sent."""
     ended: float = 0.0
     """When the attempt ended whose end was sent; 0 if none was."""
-    studies: list[str] = field(default_factory=list)
+    studies: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By sweep, the tags that it has given the trial's run."""
 
 
 class Delivery:
@@ -83,6 +84,7 @@ class Delivery:
         self._client: MlflowClient | None = None
         self._experiment = ""
         self._records = {record.trial.trial_id: record for record in sweep.trials}
+        self._order = {trial_id: place for place, trial_id in enumerate(self._records)}
         self._pending: set[str] = set()
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -177,7 +179,7 @@ class Delivery:
 
     def _leave_removed(self, client: MlflowClient) -> None:
         """Mark the runs of trials that this sweep's grid no longer has; they keep their results."""
-        tag = names.member_tag(self.sweep.study)
+        tag = names.per_sweep(names.MEMBER, self.sweep.study)
         for trial_id, run in self._runs.items():
             if run.data.tags.get(tag) == "yes" and trial_id not in self._records:
                 client.set_tag(run.info.run_id, tag, "no")
@@ -193,17 +195,16 @@ class Delivery:
     def _deliver(self, client: MlflowClient, record: TrialRecord) -> None:
         """Bring a trial's run up to its ledger folder; a second time changes nothing."""
         trial_id = record.trial.trial_id
-        cursor = self._cursor(trial_id)
-        if not cursor.run_id:
-            run = self._runs.get(trial_id) or self._create(client, record)
-            self._runs[trial_id] = run
-            cursor.run_id = str(run.info.run_id)
-        if self.sweep.study not in cursor.studies:
-            client.set_tag(cursor.run_id, names.member_tag(self.sweep.study), "yes")
-            cursor.studies.append(self.sweep.study)
+        if trial_id not in self._runs:
+            self._runs[trial_id] = self._create(client, record)
+        run_id = str(self._runs[trial_id].info.run_id)
+        cursor = read_cursor(self.ledger, trial_id, self.uri)
+        if cursor is None or cursor.run_id != run_id:  # new, or its run was deleted in MLflow
+            cursor = _Cursor(self.uri, run_id)
+        self._tag_membership(client, record, cursor)
         self._send_epochs(client, trial_id, cursor)
         self._send_end(client, trial_id, cursor)
-        write_text(self._cursor_path(trial_id), json.dumps(asdict(cursor)))
+        write_text(_cursor_path(self.ledger, trial_id), json.dumps(asdict(cursor)))
 
     def _create(self, client: MlflowClient, record: TrialRecord) -> Run:
         from mlflow.entities import Metric, Param
@@ -215,11 +216,10 @@ class Delivery:
             tags={
                 names.KIND: "trial",
                 names.TRIAL_ID: trial.trial_id,
-                names.PLACEMENT: trial.placement,
                 names.ADJUSTED: record.adjusted,
                 "mlflow.parentRunId": self.parent_id,
-                **({names.PRESET: trial.preset} if trial.preset else {}),
             },
+            start_time=int(self.ledger.entry(trial.trial_id).started * 1000),
         )
         now = time.time_ns() // 1_000_000
         client.log_batch(
@@ -229,6 +229,22 @@ class Delivery:
         )
         _log_dataset(client, str(run.info.run_id), trial)
         return run
+
+    def _tag_membership(self, client: MlflowClient, record: TrialRecord, cursor: _Cursor) -> None:
+        """Say on a trial's run what it is in this sweep, where that is new or has changed."""
+        from mlflow.entities import RunTag
+
+        trial, study = record.trial, self.sweep.study
+        tags = {
+            names.MEMBER: "yes",
+            names.ORDER: str(self._order[trial.trial_id]),
+            names.PLACEMENT: trial.placement,
+            names.PRESET: trial.preset or "",
+        }
+        if cursor.studies.get(study) != tags:
+            named = [RunTag(names.per_sweep(key, study), value) for key, value in tags.items()]
+            client.log_batch(cursor.run_id, tags=named)
+            cursor.studies[study] = tags
 
     def _send_epochs(self, client: MlflowClient, trial_id: str, cursor: _Cursor) -> None:
         from mlflow.entities import Metric
@@ -267,7 +283,7 @@ class Delivery:
             metrics = [Metric(k, v, timestamp, result["epochs"]) for k, v in numbers.items()]
             tags.append(RunTag(names.DEVICE, result["environment"]["device"]))
             tags += [
-                RunTag(f"sweep.env.{key}", str(value))
+                RunTag(names.ENVIRONMENT + key, str(value))
                 for key, value in result["environment"].items()
             ]
             unsupported = ", ".join(result["fvcore"]["unsupported"])
@@ -286,18 +302,17 @@ class Delivery:
         )
         cursor.ended = entry.ended
 
-    def _cursor(self, trial_id: str) -> _Cursor:
-        return read_cursor(self.ledger, trial_id, self.uri) or _Cursor(self.uri)
-
-    def _cursor_path(self, trial_id: str) -> Path:
-        return _cursor_path(self.ledger, trial_id)
-
 
 def is_delivered(ledger: Ledger, trial_id: str, uri: str, study: str) -> bool:
-    """Tell whether a store has all there is of a finished trial, as a member of a sweep."""
+    """Tell whether a trial is done and a store has all there is of it, as a member of a sweep."""
     cursor = read_cursor(ledger, trial_id, uri)
     entry = ledger.entry(trial_id)
-    return cursor is not None and study in cursor.studies and cursor.ended == entry.ended
+    return (
+        entry.state == "done"
+        and cursor is not None
+        and study in cursor.studies
+        and cursor.ended == entry.ended
+    )
 
 
 def read_cursor(ledger: Ledger, trial_id: str, uri: str) -> _Cursor | None:

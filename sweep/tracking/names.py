@@ -1,7 +1,7 @@
 """The names that runs carry in MLflow; what writes them and what reads them agree here.
 
 A sweep is a parent run in the experiment of its name, a trial a child run. A trial that two sweeps
-share has one run, and one membership tag for each.
+share has one run, and one set of tags for each: whether it is a member, where, and its names.
 """
 
 from __future__ import annotations
@@ -13,16 +13,23 @@ STUDY = "sweep.study"
 TRIAL_ID = "sweep.trial_id"
 REASON = "sweep.reason"
 """Tag of a failed trial's run: why."""
-MEMBER = "sweep.member."
-"""Tag of a trial's run, followed by a sweep's name: "yes", or "no" once its grid left the trial."""
+MEMBER = "sweep.member"
+"""Per sweep: "yes", or "no" once its grid left the trial."""
+ORDER = "sweep.order"
+"""Per sweep: place of the trial in its grid, from 0."""
+PRESET = "sweep.preset"
+"""Per sweep: name of the preset that its search space uses, or empty."""
+PLACEMENT = "sweep.placement"
+"""Per sweep: name of the placement in its search space."""
 METRIC = "sweep.metric"
 QUESTION = "sweep.question"
-PRESET = "sweep.preset"
-PLACEMENT = "sweep.placement"
 ADJUSTED = "sweep.adjusted"
 DEVICE = "sweep.device"
 REFUSED = "sweep.refused"
-"""Tag of a parent run: JSON list of [label, reason] of the combinations that cannot exist."""
+"""Tag of a parent run, JSON: count, and items of [label, backbone, reason], of what cannot exist;
+the first ones where the tag has no room for all."""
+ENVIRONMENT = "sweep.env."
+"""Tag of a trial's run, followed by the name of what it says of hardware and versions."""
 
 HYPERPARAMETER = "attention."
 """Parameter of a trial's run, followed by the hyperparameter's name."""
@@ -31,6 +38,6 @@ COST_METRICS = ("params_true", "params_thop_like", "params_no_norm", "macs")
 FVCORE_MACS = "macs_fvcore"
 
 
-def member_tag(study: str) -> str:
-    """Return the membership tag of a sweep."""
-    return MEMBER + study
+def per_sweep(tag: str, study: str) -> str:
+    """Return the tag of a trial's run that holds what ``tag`` is in one sweep."""
+    return f"{tag}.{study}"

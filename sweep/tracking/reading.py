@@ -7,10 +7,8 @@ machine. Nothing is written, and no store is created by looking for one.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
 
 PAGE = 1000
 """Runs that MLflow returns at once."""
-RETRIES = "2"
-"""Of a request to a server; MLflow's own default takes minutes to find that there is none."""
-
 
 Entity = TypeVar("Entity")
 
@@ -83,16 +78,15 @@ def read_study(uri: str, study: str) -> StudyRecord:
     from mlflow.exceptions import MlflowException
 
     try:
-        with _few_retries():
-            client = open_client(uri)
-            parents = _parents(client)
-            if study not in parents:
-                raise UserError(_unknown(study, sorted(parents), uri))
-            trials = _runs(client, f"tags.`{names.member_tag(study)}` = 'yes'")
+        client = open_client(uri)
+        parents = _parents(client)
+        if study not in parents:
+            raise UserError(_unknown(study, sorted(parents), uri))
+        trials = _runs(client, f"tags.`{names.per_sweep(names.MEMBER, study)}` = 'yes'")
     except MlflowException as error:
         raise UserError(f"cannot read {uri}: {str(error).splitlines()[0]}") from None
     parent = parents[study]
-    refused, complete = _refusals(parent.tags.get(names.REFUSED, "[]"))
+    refused, complete = _refusals(parent.tags[names.REFUSED])
     return StudyRecord(study, parent, tuple(trials), refused, complete)
 
 
@@ -114,19 +108,6 @@ def _check_store(uri: str) -> None:
         raise UserError(f"{path} cannot be read as an MLflow store: {error}") from None
     if not known:
         raise UserError(f"{path} is not an MLflow store: it has no table of experiments")
-
-
-@contextmanager
-def _few_retries() -> Iterator[None]:
-    variable = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-    own = variable not in os.environ
-    if own:
-        os.environ[variable] = RETRIES
-    try:
-        yield
-    finally:
-        if own:
-            del os.environ[variable]
 
 
 def _parents(client: MlflowClient) -> dict[str, RunRecord]:
@@ -168,21 +149,11 @@ def _record(run: Run) -> RunRecord:
 
 
 def _refusals(text: str) -> tuple[tuple[Refusal, ...], bool]:
-    """Return the refused combinations, each once for all its seeds, and whether these are all.
-
-    A tag has room for so many characters only; the items before the cut are whole.
-    """
-    decoder = json.JSONDecoder()
-    found: dict[Refusal, None] = {}
-    rest = text.strip().removeprefix("[").lstrip()
-    while rest and rest != "]":
-        try:
-            (label, backbone, reason), end = decoder.raw_decode(rest)
-        except ValueError:
-            return tuple(found), False
-        found[Refusal(label, backbone, reason)] = None
-        rest = rest[end:].lstrip().removeprefix(",").lstrip()
-    return tuple(found), rest == "]"
+    """Return the refused combinations, and whether these are all."""
+    stored = json.loads(text)
+    return tuple(Refusal(*item) for item in stored["items"]), stored["count"] == len(
+        stored["items"]
+    )
 
 
 def _unknown(study: str, known: list[str], uri: str) -> str:

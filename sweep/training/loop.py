@@ -170,7 +170,11 @@ class _Run:
         tested = evaluate(self.model, self.task, self.data.test, self.precision)
         metrics = {
             **{f"test_{name}": value for name, value in tested.items()},
-            f"best_val_{self.chosen.name}": self._validated(self.best_epoch),
+            **{
+                f"best_{name}": value
+                for name, value in self.history[self.best_epoch - 1].metrics.items()
+                if name.startswith("val_")
+            },
             "train_seconds": math.fsum(e.metrics["epoch_seconds"] for e in self.history),
         }
         if self.device.type == "cuda":
@@ -208,6 +212,8 @@ class _Run:
         if self.best_epoch == 0:
             return True
         now, best = self._validated(number), self._validated(self.best_epoch)
+        if math.isnan(best):
+            return not math.isnan(now)
         return now > best if self.chosen.mode == "max" else now < best
 
     def _validated(self, number: int) -> float:

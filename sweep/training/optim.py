@@ -17,8 +17,10 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
     """Return the optimizer of a recipe; biases and norms may be left out of weight decay."""
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
-    for parameter in model.parameters():
-        exempt = parameter.ndim <= 1 and not recipe.decay_norm_and_bias
+    for name, parameter in model.named_parameters():
+        # Norms have vectors; a bias may have more dimensions (SA's is (C / 2G, 1, 1)).
+        norm_or_bias = parameter.ndim <= 1 or name.endswith("bias")
+        exempt = norm_or_bias and not recipe.decay_norm_and_bias
         (plain if exempt else decayed).append(parameter)
     groups = [
         {"params": decayed, "weight_decay": recipe.weight_decay},
@@ -31,8 +33,11 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
 
 
 def make_scheduler(optimizer: Optimizer, recipe: Recipe, steps_per_epoch: int) -> LambdaLR:
-    """Return a scheduler that is stepped after every optimizer step."""
-    return LambdaLR(optimizer, lr_factor(recipe, steps_per_epoch))
+    """Return a scheduler that is stepped after every batch."""
+    scheduler = LambdaLR(optimizer, lr_factor(recipe, steps_per_epoch))
+    # The first steps in fp16 are often skipped, until the loss scale fits; torch would warn of it.
+    optimizer._opt_called = True  # type: ignore[attr-defined]
+    return scheduler
 
 
 def lr_factor(recipe: Recipe, steps_per_epoch: int) -> Callable[[int], float]:

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+
+from sweep.orchestration.attempt import Outcome
+from sweep.orchestration.run import Summary, run_sweep
+from sweep.plan import Plan, make_plan
+from sweep.spec.load import load_space
+from sweep.tracking.store import open_client
+from sweep.training.loop import EpochReport
+
+SPACE = """
+study: {study}
+question: Does it run?
+dataset: {{name: digits, subset: 48, val_size: 32}}
+backbones: [mobilenet_v2]
+attention:
+  - none
+  - {{name: ela, preset: L}}
+  - {{name: ema, factor: 16}}
+  - {{name: ca, reduction: 16}}
+recipe: {{epochs: 2, batch_size: 16, lr: 0.01, schedule: constant}}
+resources: {{cpus: 1, gpus: 0, max_concurrent: 1}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _plain_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs; making one takes seconds, copying it does not."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    open_client(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, empty_store: Path) -> Path:
+    """A working folder with an empty store."""
+    working = tmp_path / "sweeps"
+    working.mkdir()
+    shutil.copy(empty_store, working / "mlflow.db")
+    return working
+
+
+@dataclass
+class Recorder:
+    """A listener that remembers, and may act on an epoch."""
+
+    on_epoch: Callable[[str, EpochReport], None] = lambda trial_id, report: None
+    starts: list[str] = field(default_factory=list)
+    epochs: list[tuple[str, int]] = field(default_factory=list)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def started(self, trial_id: str) -> None:
+        self.starts.append(trial_id)
+
+    def epoch(self, trial_id: str, report: EpochReport) -> None:
+        self.epochs.append((trial_id, report.epoch))
+        self.on_epoch(trial_id, report)
+
+    def ended(self, trial_id: str, outcome: Outcome) -> None:
+        self.outcomes[trial_id] = outcome
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call of ``run_sweep`` and what came of it."""
+
+    plan: Plan
+    summary: Summary
+    recorder: Recorder
+
+
+@pytest.fixture
+def run(tmp_path: Path, folder: Path) -> Callable[..., Run]:
+    """Run a space with overrides; ``runner`` and ``recorder`` can be given."""
+
+    def go(
+        *overrides: str,
+        study: str = "small",
+        runner: str = "inline",
+        recorder: Recorder | None = None,
+        text: str = SPACE,
+        into: Path = folder,
+    ) -> Run:
+        path = tmp_path / f"{study}.yaml"
+        path.write_text(text.format(study=study))
+        space = load_space(path, overrides)
+        plan = make_plan(space)
+        listener = recorder or Recorder()
+        summary = run_sweep(space, plan, "key", into, runner=runner, listener=listener)
+        return Run(plan, summary, listener)
+
+    return go

@@ -1,0 +1,184 @@
+"""Sweeps in this process: the ledger, MLflow, failures, and running again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from sweep.ledger import Ledger
+from sweep.orchestration.resources import NoRoomError
+from sweep.tracking import names
+from tests.orchestration.conftest import Recorder, Run
+
+Runner = Callable[..., Run]
+
+
+def client_of(folder: Path) -> MlflowClient:
+    return MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+
+
+def runs_of(folder: Path, kind: str) -> list:
+    client = client_of(folder)
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    return list(client.search_runs(experiments, f"tags.`{names.KIND}` = '{kind}'"))
+
+
+def test_sweep_is_complete_in_ledger_and_mlflow(run: Runner, folder: Path) -> None:
+    done = run("seeds=[0,1]", "attention=[none, {name: ela, preset: L}]")
+    trials = {p.trial.trial_id: p for p in done.plan.trials}
+    assert done.summary.done == done.summary.ran == len(trials) == 4
+    assert not done.summary.failures
+    assert not done.summary.undelivered
+    assert [t for t, e in done.recorder.epochs if e == 2] == list(trials)
+
+    (parent,) = runs_of(folder, "sweep")
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags[names.STUDY] == "small"
+    assert parent.data.metrics == {"trials": 4.0, "trials_done": 4.0}
+    artifacts = {f.path for f in client_of(folder).list_artifacts(parent.info.run_id)}
+    assert artifacts == {"search_space.yaml", "resolved.json", "plan.json", "environment.json"}
+
+    children = runs_of(folder, "trial")
+    assert {c.data.tags[names.TRIAL_ID] for c in children} == set(trials)
+    for child in children:
+        trial_id = child.data.tags[names.TRIAL_ID]
+        planned = trials[trial_id]
+        assert child.info.status == "FINISHED"
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert child.data.params["attention"] == planned.trial.attention
+        assert child.data.params["seed"] == str(planned.trial.seed)
+        assert child.data.metrics["params_true"] == planned.cost.params_true
+        assert child.inputs.dataset_inputs[0].dataset.name == "digits"
+        journal = Ledger(folder).journal(trial_id)
+        history = client_of(folder).get_metric_history(child.info.run_id, "val_top1")
+        assert [(m.step, m.value, m.timestamp) for m in history] == [
+            (line.epoch, line.metrics["val_top1"], line.timestamp) for line in journal
+        ]
+        result = json.loads((Ledger(folder).trial_folder(trial_id) / "result.json").read_text())
+        assert child.data.metrics["test_top1"] == result["metrics"]["test_top1"]
+        assert not Ledger(folder).checkpoint_folder(trial_id).exists()
+
+
+def test_again_runs_only_what_is_missing(run: Runner, folder: Path) -> None:
+    first = run("attention=[none]")
+    second = run("attention=[none, {name: ca, reduction: 16}]")
+    assert first.summary.ran == 1
+    assert second.summary.ran == 1
+    assert second.recorder.starts == [second.plan.trials[1].trial.trial_id]
+    third = run("attention=[none, {name: ca, reduction: 16}]")
+    assert third.summary.ran == 0
+    assert third.summary.done == 2
+    assert len(runs_of(folder, "trial")) == 2
+    assert len(runs_of(folder, "sweep")) == 1
+
+
+def test_trial_that_two_studies_share_runs_once_and_belongs_to_both(
+    run: Runner, folder: Path
+) -> None:
+    run("attention=[none]", study="one")
+    other = run("attention=[none]", study="two")
+    assert other.summary.ran == 0
+    (child,) = runs_of(folder, "trial")
+    assert child.data.tags[names.per_sweep(names.MEMBER, "one")] == "yes"
+    assert child.data.tags[names.per_sweep(names.MEMBER, "two")] == "yes"
+
+
+def test_trial_that_the_grid_left_keeps_its_run_but_is_no_member(run: Runner, folder: Path) -> None:
+    run("attention=[none, {name: ca, reduction: 16}]")
+    run("attention=[none]")
+    members = {
+        r.data.params["attention"]: r.data.tags[names.per_sweep(names.MEMBER, "small")]
+        for r in runs_of(folder, "trial")
+    }
+    assert members == {"none": "yes", "ca": "no"}
+
+
+def test_diverging_trial_fails_alone_and_is_tried_again(run: Runner, folder: Path) -> None:
+    healthy = run("attention=[none]", "recipe.lr=1e-3")
+    diverging = run("attention=[none]", "recipe.lr=1e30", "recipe.epochs=3", study="hot")
+    assert not healthy.summary.failures
+    (failure,) = diverging.summary.failures
+    assert failure.reason.startswith("NonFiniteLossError: loss is nan in epoch 1, step ")
+    assert "Traceback" in failure.log.read_text()
+    status = {r.data.params["recipe.lr"]: r for r in runs_of(folder, "trial")}
+    assert status["0.001"].info.status == "FINISHED"
+    assert status["1e+30"].info.status == "FAILED"
+    assert status["1e+30"].data.tags[names.REASON] == failure.reason
+    again = run("attention=[none]", "recipe.lr=1e30", "recipe.epochs=3", study="hot")
+    assert again.summary.ran == 1
+    assert Ledger(folder).entry(failure.trial_id).attempts == 2
+    assert len(runs_of(folder, "trial")) == 2
+
+
+def test_mlflow_that_is_down_costs_nothing_and_gets_all_later(
+    run: Runner, folder: Path, empty_store: Path
+) -> None:
+    (folder / "mlflow.db").unlink()
+    (folder / "mlflow.db").mkdir()  # no database can be opened here
+    offline = run("attention=[none]")
+    assert offline.summary.done == 1
+    assert offline.summary.undelivered
+    (folder / "mlflow.db").rmdir()
+    shutil.copy(empty_store, folder / "mlflow.db")
+    online = run("attention=[none]")
+    assert online.summary.ran == 0
+    assert not online.summary.undelivered
+    (child,) = runs_of(folder, "trial")
+    history = client_of(folder).get_metric_history(child.info.run_id, "val_loss")
+    assert [m.step for m in history] == [1, 2]
+
+
+def test_delivering_twice_changes_nothing(run: Runner, folder: Path) -> None:
+    first = run("attention=[none]")
+    (trial_id,) = (p.trial.trial_id for p in first.plan.trials)
+    before = runs_of(folder, "trial")[0]
+    (Ledger(folder).trial_folder(trial_id) / "mlflow.json").unlink()
+    run("attention=[none]")
+    (after,) = runs_of(folder, "trial")
+    assert after.info.run_id == before.info.run_id
+    assert after.data.metrics == before.data.metrics
+    history = client_of(folder).get_metric_history(after.info.run_id, "train_loss")
+    assert [m.step for m in history] == [1, 2]
+
+
+def test_best_checkpoint_is_kept_and_logged_on_request(run: Runner, folder: Path) -> None:
+    done = run("attention=[none]", "keep_checkpoints=best")
+    (trial_id,) = (p.trial.trial_id for p in done.plan.trials)
+    (kept,) = Ledger(folder).checkpoint_folder(trial_id).iterdir()
+    assert kept.name.startswith("best-")
+    (child,) = runs_of(folder, "trial")
+    logged = client_of(folder).list_artifacts(child.info.run_id, "checkpoints")
+    assert [f.path for f in logged] == [f"checkpoints/{kept.name}"]
+
+
+def test_space_that_asks_for_more_than_there_is(run: Runner) -> None:
+    with pytest.raises(NoRoomError, match=r"resources\.cpus = 1000: there are \d+ CPU cores"):
+        run("resources.cpus=1000")
+    with pytest.raises(NoRoomError, match=r"run with resources\.gpus=auto"):
+        run("resources.gpus=64")
+
+
+def test_interrupted_trial_goes_on_from_its_checkpoint(run: Runner, folder: Path, tmp_path) -> None:
+    class StopError(Exception):
+        pass
+
+    def stop(trial_id: str, report: object) -> None:
+        raise StopError
+
+    whole = run("attention=[none]", into=tmp_path / "undisturbed")
+    with pytest.raises(StopError):
+        run("attention=[none]", recorder=Recorder(on_epoch=stop))
+    (trial_id,) = (p.trial.trial_id for p in whole.plan.trials)
+    assert Ledger(folder).entry(trial_id).state == "running"
+    resumed = run("attention=[none]")
+    assert resumed.recorder.epochs == [(trial_id, 1), (trial_id, 2)]
+    results = [
+        {k: v for k, v in Ledger(f).result(trial_id)["metrics"].items() if k != "train_seconds"}
+        for f in (folder, tmp_path / "undisturbed")
+    ]
+    assert results[0] == results[1]

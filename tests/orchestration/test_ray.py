@@ -1,0 +1,94 @@
+"""The same sweeps on Ray: equal results, reused actors, no leaks, and workers that die."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from sweep.ledger import Ledger
+from sweep.training.loop import EpochReport
+from tests.orchestration.conftest import Recorder, Run
+
+Runner = Callable[..., Run]
+
+MEASURED = ("test_loss", "test_top1", "test_top5", "best_val_top1")
+
+
+def measured(folder: Path, trial_id: str) -> dict[str, float]:
+    result = Ledger(folder).result(trial_id)
+    assert result is not None
+    return {name: result["metrics"][name] for name in MEASURED}
+
+
+def workers() -> list[psutil.Process]:
+    """The processes of Ray that train."""
+    children = psutil.Process().children(recursive=True)
+    return [p for p in children if "TrialActor" in _command(p) or "Trainable" in _command(p)]
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def test_one_actor_trains_all_trials_as_this_process_would(
+    run: Runner, folder: Path, tmp_path: Path
+) -> None:
+    """Different models one after the other in one process: each equals its own, trained alone."""
+    seen: set[int] = set()
+
+    def look(trial_id: str, report: EpochReport) -> None:
+        seen.update(process.pid for process in workers())
+
+    on_ray = run(runner="ray", recorder=Recorder(on_epoch=look))
+    assert not on_ray.summary.failures
+    assert len(seen) == 1
+    inline = run(into=tmp_path / "inline")
+    for planned in inline.plan.trials:
+        trial_id = planned.trial.trial_id
+        assert measured(folder, trial_id) == measured(tmp_path / "inline", trial_id)
+        journals = [Ledger(f).journal(trial_id) for f in (folder, tmp_path / "inline")]
+        losses = [[line.metrics["train_loss"] for line in journal] for journal in journals]
+        assert losses[0] == losses[1]
+    assert not (folder / "ray").exists()
+
+
+def test_trial_goes_on_when_its_worker_is_killed(run: Runner, folder: Path, tmp_path: Path) -> None:
+    killed: list[int] = []
+
+    def kill(trial_id: str, report: EpochReport) -> None:
+        if not killed:
+            (worker,) = workers()
+            killed.append(worker.pid)
+            os.kill(worker.pid, signal.SIGKILL)
+
+    overrides = ("attention=[{name: ela, preset: L}]", "recipe.epochs=3")
+    disturbed = run(*overrides, runner="ray", recorder=Recorder(on_epoch=kill))
+    assert killed
+    assert not disturbed.summary.failures
+    (trial_id,) = (p.trial.trial_id for p in disturbed.plan.trials)
+    assert Ledger(folder).entry(trial_id).attempts == 2
+    assert [line.epoch for line in Ledger(folder).journal(trial_id)] == [1, 2, 3]
+    run(*overrides, into=tmp_path / "undisturbed")
+    assert measured(folder, trial_id) == measured(tmp_path / "undisturbed", trial_id)
+
+
+def test_failed_trial_ends_neither_its_actor_nor_the_sweep(run: Runner, folder: Path) -> None:
+    text = """
+study: {study}
+question: Does one failure stay alone?
+dataset: {{name: digits, subset: 48, val_size: 32}}
+backbones: [mobilenet_v2]
+attention: [none, {{name: eca, kernel_size: 3}}]
+recipe: {{epochs: 2, batch_size: 16, lr: 1.0e+30, schedule: constant}}
+resources: {{cpus: 1, gpus: 0, max_concurrent: 1}}
+"""
+    hot = run(runner="ray", text=text)
+    assert [f.reason.split(":")[0] for f in hot.summary.failures] == ["NonFiniteLossError"] * 2
+    assert all(Ledger(folder).entry(p.trial.trial_id).attempts == 1 for p in hot.plan.trials)
