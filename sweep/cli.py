@@ -242,7 +242,7 @@ def _nothing_to_do(spec: Path, overrides: tuple[str, ...], key: str, folder: Pat
 def _console() -> Console:
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 def _show_refused(plan: Plan, console: Console) -> None:

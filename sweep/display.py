@@ -55,7 +55,13 @@ class Display:
         self.begun = time.monotonic()
         self.first_epoch_at: float | None = None
         self.live = (
-            Live(get_renderable=self._render, console=console, refresh_per_second=4)
+            Live(
+                get_renderable=self._render,
+                console=console,
+                refresh_per_second=4,
+                redirect_stdout=False,  # Ray's output goes to a file; this would show it
+                redirect_stderr=False,
+            )
             if console.is_terminal
             else None
         )
@@ -75,6 +81,11 @@ class Display:
         self.rows[trial_id].state = "running"
         self.first_epoch_at = self.first_epoch_at or time.monotonic()
 
+    def restarted(self, trial_id: str) -> None:
+        row = self.rows[trial_id]
+        row.state = "waiting"
+        self._say(f"{row.name}: its worker process died; it goes on from its last checkpoint")
+
     def epoch(self, trial_id: str, report: EpochReport) -> None:
         row = self.rows[trial_id]
         row.epoch = report.epoch
@@ -88,7 +99,10 @@ class Display:
         row.note = outcome.reason
         self.finished.append(trial_id)
         if self.live is None:
-            self.console.print(self._line(row), markup=False, highlight=False, soft_wrap=True)
+            self._say(self._line(row))
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _line(self, row: _Row) -> str:
         result = row.note or f"test {self.metric} {row.value:.4f}"

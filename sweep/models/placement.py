@@ -138,6 +138,8 @@ def site_shapes(
     Raises:
         ValueError: the output of a site is no feature map (B, C, H, W).
     """
+    if not sites:
+        return ()
     shapes: dict[str, SiteShape] = {}
 
     def record(site: str) -> Any:

@@ -12,7 +12,8 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,7 @@ class RayRunner:
                 failure_config=tune.FailureConfig(max_failures=WORKER_RESTARTS),
             ),
         )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet(Path(first.folder) / "ray.log"):
             tuner.fit()
         shutil.rmtree(scratch, ignore_errors=True)
         _close_abandoned(jobs, listener)
@@ -96,6 +96,21 @@ class RayRunner:
     def close(self) -> None:
         """Stop the cluster if it was started here, else leave it."""
         ray.shutdown()
+
+
+@contextmanager
+def _quiet(log: Path) -> Iterator[None]:
+    """Send what Ray prints to a file; the display holds the real terminal."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    with (
+        log.open("a", encoding="utf-8") as file,
+        redirect_stdout(file),
+        redirect_stderr(file),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield
 
 
 class TrialActor(tune.Trainable):
@@ -138,6 +153,10 @@ class _Relay(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if self.listener:
             self.listener.started(_trial_id(trial))
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if self.listener:
+            self.listener.restarted(_trial_id(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

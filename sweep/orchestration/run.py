@@ -250,6 +250,9 @@ class _Relay:
         self.listener.started(trial_id)
         self.delivery.notify(trial_id)
 
+    def restarted(self, trial_id: str) -> None:
+        self.listener.restarted(trial_id)
+
     def epoch(self, trial_id: str, report: EpochReport) -> None:
         self.listener.epoch(trial_id, report)
         self.delivery.notify(trial_id)

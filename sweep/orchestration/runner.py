@@ -15,6 +15,9 @@ class Listener(Protocol):
     def started(self, trial_id: str) -> None:
         """A trial starts, or goes on."""
 
+    def restarted(self, trial_id: str) -> None:
+        """The process that trained a trial died; the trial goes on from its last checkpoint."""
+
     def epoch(self, trial_id: str, report: EpochReport) -> None:
         """A trial finished an epoch; it is in the ledger."""
 

@@ -50,32 +50,33 @@ class Document:
         """Lay ``field.field=value`` over the data; the value is YAML."""
         name, equals, value = text.partition("=")
         names = re.sub(r"\[([0-9]+)\]", r".\1", name.strip()).split(".")
-        place = tuple(int(n) if re.fullmatch(r"[0-9]{1,9}", n) else n for n in names)
-        if not equals or "" in place:
+        if not equals or "" in names:
             self.lost.append(f"override {text!r}: write it as field=value, like recipe.epochs=1")
             return
         try:
+            parent, place, created = self._reach(names)
             parsed = parse_yaml(value, place)
-            created = self._set(place, parsed.value)
         except (NotPlainError, _NoSuchPlaceError) as error:
             self.lost.append(f"override {text!r}: {error}")
             return
+        parent[place[-1]] = parsed.value
         self.problems += parsed.problems
-        self.overridden[created] = text
+        kept = {at: by for at, by in self.overridden.items() if at[: len(created)] != created}
+        self.overridden = {**kept, created: text}
 
-    def _set(self, place: Place, value: Any) -> Place:
-        """Set a value; return the outermost place that came with it."""
+    def _reach(self, names: list[str]) -> tuple[Any, Place, Place]:
+        """Return what the last name stands in, its place, and the outermost place made for it."""
         parent: Any = self.data
-        created = place
-        for depth, key in enumerate(place[:-1]):
-            _check_step(parent, place[:depth], key)
-            if isinstance(parent, dict) and str(key) not in parent:
-                parent[str(key)] = {}
-                created = min(created, place[: depth + 1], key=len)
-            parent = parent[str(key) if isinstance(parent, dict) else key]
-        _check_step(parent, place[:-1], place[-1])
-        parent[str(place[-1]) if isinstance(parent, dict) else place[-1]] = value
-        return created
+        place: Place = ()
+        created: Place | None = None
+        for name in names[:-1]:
+            place = (*place, _step(parent, place, name))
+            if isinstance(parent, dict) and place[-1] not in parent:
+                parent[place[-1]] = {}
+                created = created or place
+            parent = parent[place[-1]]
+        place = (*place, _step(parent, place, names[-1]))
+        return parent, place, created or place
 
     def _line(self, problem: Problem) -> str:
         """Return a problem as one line: file, line, column, field, what is wrong."""
@@ -99,19 +100,20 @@ class _NoSuchPlaceError(Exception):
     """An override of something that is not there."""
 
 
-def _check_step(parent: Any, place: Place, key: str | int) -> None:
-    """Check that ``parent``, which stands at ``place``, has or can have ``key``.
+def _step(parent: Any, place: Place, name: str) -> str | int:
+    """Return ``name`` as a key of ``parent``, which stands at ``place``.
 
     Raises:
-        _NoSuchPlaceError: it has not; the text says what there is.
+        _NoSuchPlaceError: it cannot be one; the text says what there is.
     """
-    target = dotted((*place, key))
+    if isinstance(parent, dict):
+        return name
+    what = shown(parent)
     if isinstance(parent, list):
-        if not isinstance(key, int) or key >= len(parent):
-            last = f", up to {dotted((*place, len(parent) - 1))}" if parent else ""
-            raise _NoSuchPlaceError(f"there is no {target}: {dotted(place)} is a list{last}")
-    elif not isinstance(parent, dict):
-        raise _NoSuchPlaceError(f"there is no {target}: {dotted(place)} is {shown(parent)}")
+        if re.fullmatch("[0-9]{1,9}", name) and int(name) < len(parent):
+            return int(name)
+        what = f"a list up to {dotted((*place, len(parent) - 1))}" if parent else "an empty list"
+    raise _NoSuchPlaceError(f"there is no {dotted((*place, name))}: {dotted(place)} is {what}")
 
 
 def read_document(path: Path, overrides: tuple[str, ...] = ()) -> Document:

@@ -69,8 +69,10 @@ class _Check:
         resources = self._model(Resources, data.get("resources", {}), ("resources",))
         stopping = self._model(Stopping, data.get("stopping", {}), ("stopping",))
         tracking = self._model(Tracking, data.get("tracking", {}), ("tracking",))
-        if general is not None:
-            self._general(general, dataset)
+        self._seeds(data.get("seeds"))
+        self._task(
+            data.get("task", General.model_fields["task"].default), data.get("metric"), dataset
+        )
         if (  # a section is None where it has problems; the type checker is told so too
             self.problems
             or not self.document.sound
@@ -97,19 +99,22 @@ class _Check:
 
     # Sections ------------------------------------------------------------------------------
 
-    def _general(self, general: General, dataset: str | None) -> None:
-        for index, seed in enumerate(general.seeds):
-            if seed in general.seeds[:index]:
-                self._add(("seeds", index), f"{seed} is listed twice")
-        if not self._registered(TASKS, general.task, ("task",)):
+    def _seeds(self, seeds: Any) -> None:
+        if isinstance(seeds, list):
+            for index, seed in enumerate(seeds):
+                if seed in seeds[:index]:
+                    self._add(("seeds", index), f"{shown(seed)} is listed twice")
+
+    def _task(self, task: Any, metric: Any, dataset: str | None) -> None:
+        if not isinstance(task, str) or not self._registered(TASKS, task, ("task",)):
             return
-        metrics = [metric.name for metric in TASKS[general.task].metrics]
-        if general.metric is not None and general.metric not in metrics:
-            self._choice(("metric",), general.metric, metrics)
-        if dataset is not None and DATASETS[dataset].task != general.task:
+        metrics = [known.name for known in TASKS[task].metrics]
+        if isinstance(metric, str) and metric not in metrics:
+            self._choice(("metric",), metric, metrics)
+        if dataset is not None and DATASETS[dataset].task != task:
             self._add(
                 ("dataset", "name"),
-                f"{dataset!r} is a data set for {DATASETS[dataset].task}, not {general.task}",
+                f"{dataset!r} is a data set for {DATASETS[dataset].task}, not {task}",
             )
 
     def _dataset(self, value: Any) -> tuple[str | None, dict[str, Any]]:
@@ -277,8 +282,7 @@ class _Check:
         self._add(place, not_known(value, allowed))
 
     def _add(self, place: Place, message: str) -> None:
-        wrong = {problem.place for problem in self.document.problems}
-        if any(place[:length] in wrong for length in range(1, len(place) + 1)):
+        if any(place == problem.place for problem in self.document.problems):
             return  # what is wrong there is said already
         self.problems.append(Problem(place, message.strip()))
 

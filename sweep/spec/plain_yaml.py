@@ -90,11 +90,11 @@ def plain_scalar(text: str) -> Any:
         return None
     if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
         return text.lower() == "true"
-    if re.fullmatch(r"[-+]?[0-9]{1,999}", text):
+    if re.fullmatch(r"[-+]?[0-9]{1,99}", text):
         return int(text)
-    if re.fullmatch(r"0o[0-7]+|0x[0-9a-fA-F]+", text):
+    if re.fullmatch(r"0o[0-7]{1,99}|0x[0-9a-fA-F]{1,99}", text):
         return int(text, 0)
-    if re.fullmatch(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", text):
+    if re.fullmatch(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", text):
         return float(text)
     if re.fullmatch(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", text):
         return float(text.replace(".", ""))
@@ -159,7 +159,7 @@ class _Reader:
     def _key(self, event: Any, place: Place) -> tuple[str, str]:
         """Return a field's name, and what is wrong with it."""
         if not isinstance(event, ScalarEvent):
-            self._value(event, place)  # a collection ends somewhere
+            self._value(event, (*place, "?"))  # a collection ends somewhere
             return "?", "a field's name must be text"
         key: str = event.value
         if event.implicit[0] and key == "<<":

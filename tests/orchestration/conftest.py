@@ -61,11 +61,15 @@ class Recorder:
 
     on_epoch: Callable[[str, EpochReport], None] = lambda trial_id, report: None
     starts: list[str] = field(default_factory=list)
+    restarts: list[str] = field(default_factory=list)
     epochs: list[tuple[str, int]] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     def started(self, trial_id: str) -> None:
         self.starts.append(trial_id)
+
+    def restarted(self, trial_id: str) -> None:
+        self.restarts.append(trial_id)
 
     def epoch(self, trial_id: str, report: EpochReport) -> None:
         self.epochs.append((trial_id, report.epoch))

@@ -1,0 +1,395 @@
+"""One bad search space for each kind of mistake, through the real command line.
+
+Every message is written out: file, line, column, field, value, what is allowed, the nearest name.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .spaces import sweep, text_of
+
+DATASETS = "cifar10, cifar100, digits, fashion_mnist, imagefolder, imagenet"
+BACKBONES = "mobilenet_v2, resnet101, resnet18, resnet50"
+ATTENTION = "ca, cbam, eca, ela, ema, nam, none, sa, se"
+FIELDS = (
+    "study, question, task, seeds, metric, on_indivisible, keep_checkpoints, dataset, backbones, "
+    "attention, recipe, resources, stopping, tracking"
+)
+RECIPE = (
+    "epochs, batch_size, accumulate, optimizer, lr, momentum, nesterov, weight_decay, "
+    "decay_norm_and_bias, schedule, milestones, gamma, warmup_epochs, label_smoothing, "
+    "augmentation, precision, channels_last, evaluate, preset"
+)
+STUDY = "Name of the sweep: letters, digits, '_', '-' and '.', at most 64."
+GROUPS = 'Of the 1D convolution: "in_channels", "in_channels/8" or a number.'
+
+BAD: dict[str, tuple[dict[str, str | None], str]] = {
+    # fields
+    "an unknown field": (
+        {"sedes": "[1]"},
+        f"8:1: sedes: unknown field; did you mean 'seeds'? Allowed: {FIELDS}",
+    ),
+    "an unknown field of a section": (
+        {"recipe": "{epohs: 2}"},
+        f"7:10: recipe.epohs: unknown field; did you mean 'epochs'? Allowed: {RECIPE}",
+    ),
+    "an unknown hyperparameter": (
+        {"attention": "[none, {name: ela, kernel: 5}]"},
+        "5:31: attention[1].kernel: unknown field; did you mean 'kernel_size'? "
+        "Allowed: name, kernel_size, groups, num_groups, shared, preset",
+    ),
+    "a hyperparameter of another module": (
+        {"attention": "[{name: none, preset: B}]"},
+        "5:26: attention[0].preset: unknown field. Allowed: name",
+    ),
+    "an unknown field of a data set": (
+        {"dataset": "{name: digits, image_sise: 8}"},
+        "3:25: dataset.image_sise: unknown field; did you mean 'image_size'? "
+        "Allowed: root, image_size, val_size, split_seed, subset",
+    ),
+    "an unknown field of a backbone": (
+        {"backbones": "[{name: resnet18, placements: stage3}]"},
+        "4:31: backbones[0].placements: unknown field; did you mean 'placement'? "
+        "Allowed: name, stem, weights, placement",
+    ),
+    # what is missing
+    "a required field is missing": ({"study": None}, f"1:1: study: is required. {STUDY}"),
+    "a section is missing": (
+        {"attention": None},
+        "1:1: attention: is required, such as [none, {name: ela, preset: [T, B]}]",
+    ),
+    "a name is missing": (
+        {"attention": "[{kernel_size: 3}]"},
+        f"5:13: attention[0].name: is required: one of {ATTENTION}",
+    ),
+    "the place of own images is missing": (
+        {"dataset": "{name: imagefolder}"},
+        "3:1: dataset.root: is required. Folder that holds the files; what it holds determines a "
+        "result, where it lies does not.",
+    ),
+    # names
+    "an unknown data set": (
+        {"dataset": "{name: digit}"},
+        f"3:11: dataset.name: 'digit' is not known; did you mean 'digits'? Allowed: {DATASETS}",
+    ),
+    "an unknown backbone": (
+        {"backbones": "[resnet18, resnet5O]"},
+        "4:23: backbones[1].name: 'resnet5O' is not known; did you mean 'resnet50'? "
+        f"Allowed: {BACKBONES}",
+    ),
+    "an unknown module": (
+        {"attention": "[{name: ELAA}]"},
+        f"5:14: attention[0].name: 'ELAA' is not known; did you mean 'ela'? Allowed: {ATTENTION}",
+    ),
+    "several names in one entry": (
+        {"attention": "[{name: [ela, ema]}]"},
+        f"5:14: attention[0].name: ['ela', 'ema'] is not known. Allowed: {ATTENTION}",
+    ),
+    "an unknown task": (
+        {"task": "detection"},
+        "8:1: task: 'detection' is not known; did you mean 'classification'? "
+        "Allowed: classification",
+    ),
+    "an unknown metric": (
+        {"metric": "top3"},
+        "8:1: metric: 'top3' is not known; did you mean 'top5'? Allowed: top1, top5, loss",
+    ),
+    "an unknown preset of a module": (
+        {"attention": "[{name: ela, preset: [B, XL]}]"},
+        "5:34: attention[0].preset[1]: 'XL' is not known; did you mean 'L'? "
+        "Allowed: T, T_table4, B, S, L",
+    ),
+    "an unknown preset of a recipe": (
+        {"recipe": "{preset: ela_resnt}"},
+        "7:10: recipe.preset: 'ela_resnt' is not known; did you mean 'ela_resnet'? "
+        "Allowed: ela_resnet, he2016_resnet, ela_mobilenet_v2, ema_cifar",
+    ),
+    "a preset that is no name": (
+        {"recipe": "{preset: {a: 1}}"},
+        "7:10: recipe.preset: {a: 1} is not known. "
+        "Allowed: ela_resnet, he2016_resnet, ela_mobilenet_v2, ema_cifar",
+    ),
+    "a preset of a module that is no name": (
+        {"attention": "[{name: ela, preset: [[B]]}]"},
+        "5:31: attention[0].preset[0]: ['B'] is not known; did you mean 'B'? "
+        "Allowed: T, T_table4, B, S, L",
+    ),
+    "a placement that the backbone has not": (
+        {"backbones": "[{name: resnet18, placement: [stage3, conv2]}]"},
+        "4:50: backbones[0].placement[1]: placement 'conv2' has no sites on resnet18; it has: "
+        "stage3, stem_stage, block_last_bn",
+    ),
+    "a site that the backbone has not": (
+        {"backbones": "[{name: resnet18, placement: {name: mine, sites: [layer5]}}]"},
+        "4:31: backbones[0].placement: resnet18 has no module 'layer5'; did you mean 'layer4'?",
+    ),
+    "a site that has no feature map": (
+        {"backbones": "[{name: resnet18, placement: {name: mine, sites: [fc]}}]"},
+        "4:31: backbones[0].placement: the output of 'fc' in resnet18 is not (B, C, H, W)",
+    ),
+    "weights that are not offered": (
+        {"backbones": "[{name: resnet18, placement: stage3, weights: IMAGENET}]"},
+        "4:50: backbones[0].weights: weights 'IMAGENET' are not offered for resnet18; "
+        "allowed: IMAGENET1K_V1",
+    ),
+    # kinds of values
+    "text for a number": (
+        {"recipe": "{lr: fast}"},
+        "7:10: recipe.lr: 'fast' is not a finite number above 0",
+    ),
+    "a number in quotes": (
+        {"recipe": "{epochs: '2'}"},
+        "7:10: recipe.epochs: '2' is not a whole number above 0; write it without quotes",
+    ),
+    "a fraction for a whole number": (
+        {"recipe": "{epochs: 1.5}"},
+        "7:10: recipe.epochs: 1.5 is not a whole number above 0",
+    ),
+    "a list where there is no grid": (
+        {"recipe": "{epochs: [1, 2]}"},
+        "7:10: recipe.epochs: [1, 2] is not a whole number above 0; only fields of backbones and "
+        "attention take several values, and seeds",
+    ),
+    "nothing for a number": (
+        {"recipe": "{epochs: }"},
+        "7:10: recipe.epochs: null is not a whole number above 0",
+    ),
+    "a word of YAML 1.1": (
+        {"recipe": "{nesterov: no}"},
+        "7:10: recipe.nesterov: 'no' is not true or false; did you mean false?",
+    ),
+    "a truth for a number": (
+        {"seeds": "[true]"},
+        "6:9: seeds[0]: true is not a whole number from 0",
+    ),
+    "a number for text": (
+        {"tracking": "{uri: 5000}"},
+        "8:12: tracking.uri: 5000 is not text; write it in quotes",
+    ),
+    "a number for a name": (
+        {"study": "12"},
+        f"1:1: study: 12 is not allowed; write it in quotes if it is meant as text. {STUDY}",
+    ),
+    "a single value for a list": (
+        {"seeds": "3"},
+        "6:1: seeds: 3 is not a list with at least one entry (each a whole number from 0)",
+    ),
+    "text for a mapping": (
+        {"dataset": "digits"},
+        "3:1: dataset: 'digits' is not a mapping of fields",
+    ),
+    "a mapping for a list": (
+        {"attention": "{name: ela}"},
+        "5:1: attention: {name: 'ela'} is not a list with at least one entry",
+    ),
+    "a number for an entry": (
+        {"attention": "[none, 3]"},
+        "5:19: attention[1]: 3 is not a mapping of fields",
+    ),
+    "a number for a placement": (
+        {"backbones": "[{name: resnet18, placement: 3}]"},
+        "4:31: backbones[0].placement: 3 is neither a policy's name nor a mapping of name and "
+        "sites",
+    ),
+    "own sites that are no list": (
+        {"backbones": "[{name: resnet18, placement: {name: x, sites: layer1}}]"},
+        "4:52: backbones[0].placement.sites: 'layer1' is not a list with at least one entry "
+        "(each text)",
+    ),
+    # values
+    "a name that no folder can have": (
+        {"study": "a b/c"},
+        f"1:1: study: 'a b/c' is not allowed. {STUDY}",
+    ),
+    "an empty question": (
+        {"question": "''"},
+        "2:1: question: '' is not text of at least one character",
+    ),
+    "a choice that there is not": (
+        {"recipe": "{schedule: cosin}"},
+        "7:10: recipe.schedule: 'cosin' is not 'constant', 'cosine', 'step' or 'one_cycle'; "
+        "did you mean 'cosine'?",
+    ),
+    "a choice in a grid": (
+        {"backbones": "[{name: resnet18, stem: [auto, cifer]}]"},
+        "4:44: backbones[0].stem[1]: 'cifer' is not 'auto', 'imagenet' or 'cifar'; "
+        "did you mean 'cifar'?",
+    ),
+    "below the smallest": (
+        {"resources": "{gpus: -0.5}"},
+        "8:13: resources.gpus: -0.5 is not 'auto' or a finite number from 0",
+    ),
+    "above the largest": (
+        {"recipe": "{momentum: 1.0}"},
+        "7:10: recipe.momentum: 1.0 is not a finite number from 0 and below 1",
+    ),
+    "infinity": (
+        {"recipe": "{weight_decay: .inf}"},
+        "7:10: recipe.weight_decay: .inf is not a finite number from 0",
+    ),
+    "neither a number of images nor a fraction": (
+        {"dataset": "{name: digits, val_size: 1.5}"},
+        "3:25: dataset.val_size: 1.5 is not a whole number above 0 or a finite number above 0 and "
+        "below 1",
+    ),
+    "an entry of a list": (
+        {"seeds": "[0, -1]"},
+        "6:12: seeds[1]: -1 is not a whole number from 0",
+    ),
+    "a seed twice": ({"seeds": "[0, 1, 0]"}, "6:15: seeds[2]: 0 is listed twice"),
+    "an empty list": (
+        {"seeds": "[]"},
+        "6:1: seeds: [] is not a list with at least one entry (each a whole number from 0)",
+    ),
+    "an empty grid": (
+        {"attention": "[{name: ela, groups: []}]"},
+        "5:26: attention[0].groups: is an empty list; give at least one value, or leave the field "
+        "out",
+    ),
+    "a value in a grid that cannot work": (
+        {"attention": "[{name: ela, kernel_size: [5, 6, 7]}]"},
+        "5:43: attention[0].kernel_size[1]: 6 must be odd, so that the length of a strip is kept",
+    ),
+    "a value of no known form": (
+        {"attention": "[{name: ela, groups: [in_channels, channels/8]}]"},
+        f"5:48: attention[0].groups[1]: 'channels/8' is not allowed. {GROUPS}",
+    ),
+    "a value of two kinds that is neither": (
+        {"attention": "[{name: ela, groups: -3}]"},
+        f"5:26: attention[0].groups: -3 is not allowed. {GROUPS}",
+    ),
+    "a hyperparameter without effect": (
+        {"attention": "[{name: ca, num_groups: 4}]"},
+        '5:25: attention[0].num_groups: 4 has an effect only with norm "gn"',
+    ),
+    "fields that do not go together": (
+        {"recipe": "{epochs: 2, warmup_epochs: 5}"},
+        "7:21: recipe.warmup_epochs: warmup_epochs (=5) must not exceed epochs (=2)",
+    ),
+    "a field that another one needs": (
+        {"recipe": "{schedule: step}"},
+        "7:10: recipe.schedule: schedule 'step' needs milestones, such as [30, 60]",
+    ),
+    "a field that belongs to another one": (
+        {"recipe": "{milestones: [3]}"},
+        "7:10: recipe.milestones: milestones belong to schedule 'step', not 'cosine'",
+    ),
+    # the text
+    "a field twice": ({"recipe": "{lr: 1, lr: 2}"}, "7:17: recipe.lr: is given twice"),
+    "a tag": (
+        {"recipe": "{lr: !!python/object/apply:os.system [ls]}"},
+        "7:14: recipe.lr: tags such as !name are not allowed",
+    ),
+    "a field that is no text": ({"1": "2"}, "8:1: 1: a field's name must be text"),
+    "no YAML": ({"seeds": "[0"}, "7:7: is not YAML: expected ',' or ']', but got ':'"),
+}
+
+
+def bad(name: str) -> str:
+    fields, message = BAD[name]
+    Path("space.yaml").write_text(text_of(**fields), encoding="utf-8")
+    return f"error: space.yaml:{message}\n"
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_mistake_is_said_once_and_clearly(name: str) -> None:
+    expected = bad(name)
+    result = sweep("plan", "space.yaml")
+    assert result.err == expected
+    assert (result.code, result.out) == (2, "")
+
+
+def test_the_small_space_itself_is_good() -> None:
+    Path("space.yaml").write_text(text_of(), encoding="utf-8")
+    assert sweep("plan", "space.yaml").code == 0
+
+
+def test_all_mistakes_of_a_file_come_at_once_and_in_its_order() -> None:
+    Path("space.yaml").write_text(
+        "study: s\n"
+        "study: t\n"
+        "dataset:\n"
+        "  name: digit\n"
+        "backbones: [resnet81]\n"
+        "attention:\n"
+        "  - name: ela\n"
+        "    kernel_size: [4, 5]\n"
+        "    num_groups: 0\n"
+        "  - ema:\n"
+        "seeds: [0, 0]\n"
+        "recipe: !best\n"
+        "  epochs: 0\n"
+        "  lr: 0\n"
+        "resorces: {}\n",
+        encoding="utf-8",
+    )
+    result = sweep("plan", "space.yaml", "recipe.gamma=2", "nonsense")
+    assert result.code == 2
+    assert [line.partition(" is ")[0] for line in result.err.splitlines()] == [
+        "error: space.yaml:1:1: question:",
+        "error: space.yaml:2:1: study:",
+        "error: space.yaml:4:3: dataset.name: 'digit'",
+        "error: space.yaml:5:13: backbones[0].name: 'resnet81'",
+        "error: space.yaml:8:19: attention[0].kernel_size[0]: 4 must be odd, so that the length "
+        "of a strip",
+        "error: space.yaml:9:5: attention[0].num_groups: 0",
+        "error: space.yaml:10:5: attention[1].name:",
+        "error: space.yaml:11:12: seeds[1]: 0",
+        "error: space.yaml:12:9: recipe: tags such as !name are not allowed",
+        f"error: space.yaml:15:1: resorces: unknown field; did you mean 'resources'? "
+        f"Allowed: {FIELDS}",
+        "error: override 'nonsense': write it as field=value, like recipe.epochs=1",
+    ]
+
+
+def test_all_mistakes_of_a_section_come_at_once() -> None:
+    Path("space.yaml").write_text(
+        text_of(recipe="\n  epochs: 0\n  lr: -1\n  precision: fp8\n  nesterov: 1\n"),
+        encoding="utf-8",
+    )
+    result = sweep("plan", "space.yaml")
+    assert result.err.splitlines() == [
+        "error: space.yaml:8:3: recipe.epochs: 0 is not a whole number above 0",
+        "error: space.yaml:9:3: recipe.lr: -1 is not a finite number above 0",
+        "error: space.yaml:10:3: recipe.precision: 'fp8' is not 'fp32', 'bf16' or 'fp16'; "
+        "did you mean 'fp32'?",
+        "error: space.yaml:11:3: recipe.nesterov: 1 is not true or false",
+    ]
+
+
+def test_a_mistake_in_a_grid_is_said_once_for_all_its_points() -> None:
+    Path("space.yaml").write_text(
+        text_of(attention="[{name: ela, kernel_size: [4, 5], groups: [1, 2], num_groups: [1, 2]}]"),
+        encoding="utf-8",
+    )
+    assert len(sweep("plan", "space.yaml").err.splitlines()) == 1
+
+
+def test_a_long_value_is_cut_off() -> None:
+    Path("space.yaml").write_text(text_of(recipe=f"{{lr: {'x' * 5000}}}"), encoding="utf-8")
+    (line,) = sweep("plan", "space.yaml").err.splitlines()
+    assert line.endswith("xxx... is not a finite number above 0")
+    assert len(line) < 150
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_every_command_that_reads_a_space_says_it_alike(command: str) -> None:
+    expected = bad("an unknown field")
+    result = sweep(command, "space.yaml")
+    assert (result.code, result.out, result.err) == (2, "", expected)
+    assert not Path("sweeps").exists()
+
+
+@pytest.mark.parametrize("name", ["no YAML", "text for a number"])
+def test_the_installed_command_says_it_too(name: str) -> None:
+    expected = bad(name)
+    command = Path(sys.executable).with_name("sweep")
+    result = subprocess.run(
+        [command, "plan", "space.yaml"], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", expected)
