@@ -92,7 +92,9 @@ def run(spec: Path, overrides: tuple[str, ...], folder: Path, runner: Any) -> No
 @working_folder
 @click.option("--json", "as_json", is_flag=True, help="One object per trial.")
 def plan(spec: Path, overrides: tuple[str, ...], folder: Path, as_json: bool) -> None:
-    """Show every trial of a sweep and what it costs, before anything runs.
+    """Show every trial of a sweep and what it costs.
+
+    Nothing is run, and no data set is read but a folder of your own.
 
     Parameters are counted by three conventions: all; without those of GroupNorm, as thop and the
     ELA paper count; without those of any norm, as the EMA paper counts some rows.
@@ -113,7 +115,10 @@ def plan(spec: Path, overrides: tuple[str, ...], folder: Path, as_json: bool) ->
 
 @cli.command()
 def schema() -> None:
-    """Print the JSON Schema of a search space, for editors to complete and check YAML."""
+    """Print the JSON Schema of a search space.
+
+    With it an editor completes and checks the YAML.
+    """
     import json
 
     from sweep.spec.schema import json_schema
@@ -123,23 +128,27 @@ def schema() -> None:
 
 @cli.command(name="list")
 def list_parts() -> None:
-    """List what a search space can name: modules, backbones, placements, data sets, recipes."""
+    """List what a search space can name.
+
+    Attention modules, backbones with their placements, data sets, recipes.
+    """
     from sweep.models.placement import policies_of
     from sweep.registry import ATTENTION, BACKBONES, DATASETS
     from sweep.spec.recipes import PRESETS
 
-    click.echo("attention (hyperparameters; presets)")
+    lines = ["attention (hyperparameters; presets)"]
     for name in ATTENTION.names():
         config = ATTENTION[name].Config
         presets = f"; {', '.join(config.presets)}" if config.presets else ""
-        click.echo(f"  {name:14}{', '.join(config.model_fields) or '-'}{presets}")
-    click.echo("backbones (placements; the first is the default)")
+        lines.append(f"  {name:14}{', '.join(config.model_fields) or '-'}{presets}")
+    lines.append("backbones (placements; the first is the default)")
     for name in BACKBONES.names():
         default = BACKBONES[name].default_placement
         others = [policy for policy in policies_of(name) if policy != default]
-        click.echo(f"  {name:14}{', '.join([default, *others])}")
-    click.echo(f"data sets\n  {', '.join(DATASETS.names())}")
-    click.echo(f"recipes\n  {', '.join(PRESETS)}")
+        lines.append(f"  {name:14}{', '.join([default, *others])}")
+    lines += ["data sets", f"  {', '.join(DATASETS.names())}"]
+    lines += ["recipes", f"  {', '.join(PRESETS)}"]
+    click.echo("\n".join(lines))
 
 
 @cli.command()

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from sweep.ledger import Ledger
-from sweep.registry import ATTENTION, BACKBONES, DATASETS
+from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS
 from sweep.spec.document import read_document
 from sweep.spec.fingerprint import folder_digest
 from sweep.spec.labels import module_key, module_labels
@@ -121,7 +121,7 @@ def make_plan(space: Space) -> Plan:
     points = 0
     for backbone in _placed(space, dataset.config.image_size):
         for attention in space.attention:
-            model = _fitted(backbone, attention, space.general.on_indivisible)
+            model = _fitted(backbone, attention, space)
             label = labels[module_key(attention.name, attention.preset, attention.hyperparameters)]
             for seed in space.general.seeds:
                 points += 1
@@ -248,13 +248,13 @@ def _place(point: BackbonePoint, image_size: int) -> _Placed:
     return _Placed(choice, name, sites)
 
 
-def _fitted(placed: _Placed, attention: AttentionPoint, on_indivisible: Any) -> _Model:
+def _fitted(placed: _Placed, attention: AttentionPoint, space: Space) -> _Model:
     """Return one model of the grid; a baseline has no sites, so that placements share it."""
     from sweep.attention.base import Fit, IndivisibleError
     from sweep.models.build import attention_config, fitted_configs
 
     sites = placed.sites if attention.name != "none" else ()
-    fit = Fit(on_indivisible)
+    fit = Fit(space.general.on_indivisible)
     status: Status = "planned"
     reason = ""
     config = attention_config(attention.name, **attention.hyperparameters)
@@ -273,13 +273,18 @@ def _fitted(placed: _Placed, attention: AttentionPoint, on_indivisible: Any) -> 
         "hyperparameters": attention.hyperparameters,
         "nondefault": attention.nondefault,
         "on_indivisible": "nearest" if status == "adjusted" else "refuse",
-        "plugins": _plugins(placed.choice.name, attention.name),
+        "plugins": _plugins(space, placed.choice.name, attention.name),
     }
     return _Model(fields, status, reason)
 
 
-def _plugins(backbone: str, attention: str) -> tuple[str, ...]:
-    origins = {ATTENTION.origin(attention), BACKBONES.origin(backbone)}
+def _plugins(space: Space, backbone: str, attention: str) -> tuple[str, ...]:
+    origins = {
+        ATTENTION.origin(attention),
+        BACKBONES.origin(backbone),
+        DATASETS.origin(space.dataset),
+        TASKS.origin(space.general.task),
+    }
     return tuple(sorted(origins - {"sweep"}))
 
 
@@ -327,7 +332,7 @@ def plan_key(path: Path, overrides: tuple[str, ...]) -> str:
     ]
     plugins = sorted(
         (point.group, point.name, point.dist.name if point.dist else "", _version(point))
-        for part in (ATTENTION, BACKBONES, DATASETS)
+        for part in (ATTENTION, BACKBONES, DATASETS, TASKS)
         for point in metadata.entry_points(group=part.package)
     )
     space = [document.data, document.sound]  # what is unsound is never the key of a stored plan
@@ -347,12 +352,13 @@ def stored_plan(path: Path, key: str) -> Plan | None:
         if stored["key"] != key:
             return None
         plan = Plan.model_validate(stored["plan"])
-    except (OSError, ValueError, KeyError):
-        return None  # no plan, or one of another version: it is made anew
-    for planned in plan.trials[:1]:
-        digest = planned.trial.dataset_content.get("files")
-        if digest and digest != folder_digest(Path(planned.trial.dataset_settings["root"])):
-            return None
+        for planned in plan.trials[:1]:  # all have one data set
+            digest = planned.trial.dataset_content.get("files")
+            root = str(planned.trial.dataset_settings["root"])
+            if digest and digest != folder_digest(Path(root).expanduser()):
+                return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # no plan or no images, or a plan of another version: it is made anew
     return plan
 
 

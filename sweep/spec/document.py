@@ -42,8 +42,12 @@ class Document:
         return not self.problems and not self.lost
 
     def error(self, problems: list[Problem]) -> SpecError:
-        """Return these and the document's own problems as one error, in the order of the file."""
-        ordered = sorted([*self.problems, *problems], key=self._position)
+        """Return these and the document's own problems as one error.
+
+        In the order of the file; what the overrides brought comes last.
+        """
+        every = [*self.problems, *problems]
+        ordered = sorted(every, key=lambda p: (self._override(p) is not None, self._position(p)))
         return SpecError(list(dict.fromkeys([*map(self._line, ordered), *self.lost])))
 
     def override(self, text: str) -> None:
@@ -80,14 +84,15 @@ class Document:
 
     def _line(self, problem: Problem) -> str:
         """Return a problem as one line: file, line, column, field, what is wrong."""
-        return f"{self._where(problem)}: {dotted(problem.place)}: {problem.message}"
-
-    def _where(self, problem: Problem) -> str:
-        for length in range(len(problem.place), 0, -1):
-            if text := self.overridden.get(problem.place[:length]):
-                return f"override {text!r}"
         line, column = self._position(problem)
-        return f"{self.path}:{line}:{column}"
+        override = self._override(problem)
+        where = f"override {override!r}" if override else f"{self.path}:{line}:{column}"
+        return f"{where}: {dotted(problem.place)}: {problem.message}"
+
+    def _override(self, problem: Problem) -> str | None:
+        """Return the override that a problem comes from."""
+        places = (problem.place[:length] for length in range(len(problem.place), 0, -1))
+        return next((self.overridden[p] for p in places if p in self.overridden), None)
 
     def _position(self, problem: Problem) -> Position:
         if problem.position is not None:

@@ -62,7 +62,7 @@ class _Check:
         general = self._model(
             General, {key: data[key] for key in data if key in General.model_fields}, ()
         )
-        dataset, dataset_settings = self._dataset(data.get("dataset"))
+        dataset, dataset_settings = self._dataset(data)
         backbones = list(self._entries(data, "backbones", self._backbone))
         attention = list(self._entries(data, "attention", self._attention))
         recipe = self._recipe(data.get("recipe", {}))
@@ -70,9 +70,7 @@ class _Check:
         stopping = self._model(Stopping, data.get("stopping", {}), ("stopping",))
         tracking = self._model(Tracking, data.get("tracking", {}), ("tracking",))
         self._seeds(data.get("seeds"))
-        self._task(
-            data.get("task", General.model_fields["task"].default), data.get("metric"), dataset
-        )
+        self._task(data, dataset)
         if (  # a section is None where it has problems; the type checker is told so too
             self.problems
             or not self.document.sound
@@ -105,7 +103,9 @@ class _Check:
                 if seed in seeds[:index]:
                     self._add(("seeds", index), f"{shown(seed)} is listed twice")
 
-    def _task(self, task: Any, metric: Any, dataset: str | None) -> None:
+    def _task(self, data: Mapping[str, Any], dataset: str | None) -> None:
+        task = data.get("task", General.model_fields["task"].default)
+        metric = data.get("metric")
         if not isinstance(task, str) or not self._registered(TASKS, task, ("task",)):
             return
         metrics = [known.name for known in TASKS[task].metrics]
@@ -117,10 +117,11 @@ class _Check:
                 f"{dataset!r} is a data set for {DATASETS[dataset].task}, not {task}",
             )
 
-    def _dataset(self, value: Any) -> tuple[str | None, dict[str, Any]]:
+    def _dataset(self, data: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
         place: Place = ("dataset",)
-        if value is None or not self._mapping(value, place):
+        if "dataset" not in data or not self._mapping(data["dataset"], place):
             return None, {}
+        value: Any = data["dataset"]
         name = value.get("name")
         if not self._registered(DATASETS, name, (*place, "name")):
             return None, {}

@@ -173,9 +173,18 @@ def json_schema() -> dict[str, Any]:
     general["properties"]["task"]["enum"] = TASKS.names()
     properties = {
         **general["properties"],
-        "dataset": {"oneOf": [_dataset_schema(name) for name in DATASETS.names()]},
-        "backbones": {"type": "array", "minItems": 1, "items": _backbone_schema()},
+        "dataset": {
+            "description": "One data set and its settings.",
+            "oneOf": [_dataset_schema(name) for name in DATASETS.names()],
+        },
+        "backbones": {
+            "description": "Names, or mappings with a grid of stems, weights and placements.",
+            "type": "array",
+            "minItems": 1,
+            "items": _backbone_schema(),
+        },
         "attention": {
+            "description": "Names, or mappings with a grid of a module's own hyperparameters.",
             "type": "array",
             "minItems": 1,
             "items": {
@@ -211,10 +220,13 @@ def _dataset_schema(name: str) -> dict[str, Any]:
 def _backbone_schema() -> dict[str, Any]:
     entry = BackboneEntry.model_json_schema()
     names = {"enum": BACKBONES.names()}
-    placement = {"anyOf": [{"type": "string"}, OwnSites.model_json_schema()]}
+    placement = {
+        "description": "A policy's name, or own sites; by default the papers' on this backbone.",
+        "anyOf": [{"type": "string"}, OwnSites.model_json_schema()],
+    }
     entry["properties"] = {
         **{key: _one_or_many(value) for key, value in entry["properties"].items()},
-        "name": names,
+        "name": {**names, "description": "A registered backbone."},
         "placement": _one_or_many(placement),
     }
     return {"anyOf": [names, entry]}
@@ -225,7 +237,12 @@ def _attention_schema(name: str) -> dict[str, Any]:
     schema = config.model_json_schema()
     properties = {key: _one_or_many(value) for key, value in schema["properties"].items()}
     if config.presets:
-        properties["preset"] = _one_or_many({"enum": list(config.presets)})
+        properties["preset"] = _one_or_many(
+            {
+                "description": "A setting of a paper; the other fields change it.",
+                "enum": list(config.presets),
+            }
+        )
     return {
         "type": "object",
         "title": name,

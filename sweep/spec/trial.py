@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -30,7 +29,7 @@ class Trial(BaseModel):
     """One model, one data set, one recipe, one seed.
 
     ``identity`` is what determines the result; the other fields say where things lie and what they
-    are called.
+    are called. It is never cached: a copy with another seed must not keep the old one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,7 +63,7 @@ class Trial(BaseModel):
     """Chooses the epoch, on the validation split."""
     seed: int
 
-    @cached_property
+    @property
     def identity(self) -> dict[str, Any]:
         """Everything that determines the result, and nothing else."""
         plain = self.model_dump(
@@ -90,7 +89,7 @@ class Trial(BaseModel):
             "recipe": self.recipe.model_dump(mode="json", exclude_defaults=True),
         }
 
-    @cached_property
+    @property
     def trial_id(self) -> str:
         """The first 12 hexadecimal digits of SHA-256 over the canonical JSON of ``identity``."""
         canonical = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))

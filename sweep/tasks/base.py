@@ -96,8 +96,12 @@ class Task(ABC):
         """
 
     def pieces(self, images: Tensor, targets: Any, count: int) -> Iterator[tuple[Tensor, Any]]:
-        """Yield a batch in up to ``count`` pieces, for gradient accumulation."""
-        yield from zip(images.chunk(count), targets.chunk(count), strict=True)
+        """Yield a batch in up to ``count`` pieces, for gradient accumulation.
+
+        None is a single image, unless the batch is: batch normalisation cannot train on one.
+        """
+        count = max(1, min(count, len(images) // 2))
+        yield from zip(images.tensor_split(count), targets.tensor_split(count), strict=True)
 
     @abstractmethod
     def loss(self, outputs: Any, targets: Any) -> Tensor:

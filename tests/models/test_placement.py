@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,6 +64,10 @@ EXPECTED: dict[tuple[str, str], list[str]] = {
     ("resnet50", "stage3"): sorted(
         [*bottlenecks(STAGES_50, "bn3"), *(f"layer{s}" for s in STAGES_50)]
     ),
+    ("resnet101", "stage3"): sorted(
+        [*bottlenecks(STAGES_101, "bn3"), *(f"layer{s}" for s in STAGES_101)],
+        key=lambda site: [int(part) for part in re.findall(r"\d+", site)],
+    ),
     ("resnet101", "stem_stage"): ["maxpool", "layer1", "layer2", "layer3", "layer4"],
     ("resnet101", "block_last_bn"): bottlenecks(STAGES_101, "bn3"),
     ("resnet101", "conv2"): bottlenecks(STAGES_101, "conv2"),
@@ -70,6 +75,14 @@ EXPECTED: dict[tuple[str, str], list[str]] = {
     ("mobilenet_v2", "stem_stage"): [
         "features.0",
         *(f"features.{block}" for block in MOBILENET_ENDS),
+    ],
+    ("mobilenet_v2", "stage3"): [
+        *("features.1", "features.1.conv.2", "features.2.conv.3", "features.3"),
+        *("features.3.conv.3", "features.4.conv.3", "features.5.conv.3", "features.6"),
+        *("features.6.conv.3", "features.7.conv.3", "features.8.conv.3", "features.9.conv.3"),
+        *("features.10", "features.10.conv.3", "features.11.conv.3", "features.12.conv.3"),
+        *("features.13", "features.13.conv.3", "features.14.conv.3", "features.15.conv.3"),
+        *("features.16", "features.16.conv.3", "features.17", "features.17.conv.3"),
     ],
     # The first block has no expansion, so its last norm is one place earlier.
     ("mobilenet_v2", "block_last_bn"): [

@@ -46,7 +46,7 @@ class Result:
     err: str
 
 
-def sweep(*arguments: str | Path) -> Result:
+def call(*arguments: str | Path) -> Result:
     """Call the command line in this process; whatever it raises but SystemExit is a traceback."""
     out, err = io.StringIO(), io.StringIO()
     with (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .spaces import sweep, text_of
+from .spaces import call, text_of
 
 DATASETS = "cifar10, cifar100, digits, fashion_mnist, imagefolder, imagenet"
 BACKBONES = "mobilenet_v2, resnet101, resnet18, resnet50"
@@ -54,7 +54,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "an unknown field of a backbone": (
         {"backbones": "[{name: resnet18, placements: stage3}]"},
-        "4:31: backbones[0].placements: unknown field; did you mean 'placement'? "
+        "4:30: backbones[0].placements: unknown field; did you mean 'placement'? "
         "Allowed: name, stem, weights, placement",
     ),
     # what is missing
@@ -92,8 +92,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "an unknown task": (
         {"task": "detection"},
-        "8:1: task: 'detection' is not known; did you mean 'classification'? "
-        "Allowed: classification",
+        "8:1: task: 'detection' is not known. Allowed: classification",
     ),
     "an unknown metric": (
         {"metric": "top3"},
@@ -101,7 +100,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "an unknown preset of a module": (
         {"attention": "[{name: ela, preset: [B, XL]}]"},
-        "5:34: attention[0].preset[1]: 'XL' is not known; did you mean 'L'? "
+        "5:37: attention[0].preset[1]: 'XL' is not known; did you mean 'L'? "
         "Allowed: T, T_table4, B, S, L",
     ),
     "an unknown preset of a recipe": (
@@ -116,8 +115,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "a preset of a module that is no name": (
         {"attention": "[{name: ela, preset: [[B]]}]"},
-        "5:31: attention[0].preset[0]: ['B'] is not known; did you mean 'B'? "
-        "Allowed: T, T_table4, B, S, L",
+        "5:34: attention[0].preset[0]: ['B'] is not known. Allowed: T, T_table4, B, S, L",
     ),
     "a placement that the backbone has not": (
         {"backbones": "[{name: resnet18, placement: [stage3, conv2]}]"},
@@ -126,15 +124,15 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "a site that the backbone has not": (
         {"backbones": "[{name: resnet18, placement: {name: mine, sites: [layer5]}}]"},
-        "4:31: backbones[0].placement: resnet18 has no module 'layer5'; did you mean 'layer4'?",
+        "4:30: backbones[0].placement: resnet18 has no module 'layer5'; did you mean 'layer4'?",
     ),
     "a site that has no feature map": (
         {"backbones": "[{name: resnet18, placement: {name: mine, sites: [fc]}}]"},
-        "4:31: backbones[0].placement: the output of 'fc' in resnet18 is not (B, C, H, W)",
+        "4:30: backbones[0].placement: the output of 'fc' in resnet18 is not (B, C, H, W)",
     ),
     "weights that are not offered": (
         {"backbones": "[{name: resnet18, placement: stage3, weights: IMAGENET}]"},
-        "4:50: backbones[0].weights: weights 'IMAGENET' are not offered for resnet18; "
+        "4:49: backbones[0].weights: weights 'IMAGENET' are not offered for resnet18; "
         "allowed: IMAGENET1K_V1",
     ),
     # kinds of values
@@ -159,6 +157,12 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
         {"recipe": "{epochs: }"},
         "7:10: recipe.epochs: null is not a whole number above 0",
     ),
+    "nothing for a data set": ({"dataset": ""}, "3:1: dataset: null is not a mapping of fields"),
+    "nothing for a list": (
+        {"backbones": ""},
+        "4:1: backbones: null is not a list with at least one entry",
+    ),
+    "nothing for a section": ({"recipe": ""}, "7:1: recipe: null is not a mapping of fields"),
     "a word of YAML 1.1": (
         {"recipe": "{nesterov: no}"},
         "7:10: recipe.nesterov: 'no' is not true or false; did you mean false?",
@@ -193,12 +197,12 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "a number for a placement": (
         {"backbones": "[{name: resnet18, placement: 3}]"},
-        "4:31: backbones[0].placement: 3 is neither a policy's name nor a mapping of name and "
+        "4:30: backbones[0].placement: 3 is neither a policy's name nor a mapping of name and "
         "sites",
     ),
     "own sites that are no list": (
         {"backbones": "[{name: resnet18, placement: {name: x, sites: layer1}}]"},
-        "4:52: backbones[0].placement.sites: 'layer1' is not a list with at least one entry "
+        "4:51: backbones[0].placement.sites: 'layer1' is not a list with at least one entry "
         "(each text)",
     ),
     # values
@@ -217,7 +221,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "a choice in a grid": (
         {"backbones": "[{name: resnet18, stem: [auto, cifer]}]"},
-        "4:44: backbones[0].stem[1]: 'cifer' is not 'auto', 'imagenet' or 'cifar'; "
+        "4:43: backbones[0].stem[1]: 'cifer' is not 'auto', 'imagenet' or 'cifar'; "
         "did you mean 'cifar'?",
     ),
     "below the smallest": (
@@ -248,24 +252,24 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "an empty grid": (
         {"attention": "[{name: ela, groups: []}]"},
-        "5:26: attention[0].groups: is an empty list; give at least one value, or leave the field "
+        "5:25: attention[0].groups: is an empty list; give at least one value, or leave the field "
         "out",
     ),
     "a value in a grid that cannot work": (
         {"attention": "[{name: ela, kernel_size: [5, 6, 7]}]"},
-        "5:43: attention[0].kernel_size[1]: 6 must be odd, so that the length of a strip is kept",
+        "5:42: attention[0].kernel_size[1]: 6 must be odd, so that the length of a strip is kept",
     ),
     "a value of no known form": (
         {"attention": "[{name: ela, groups: [in_channels, channels/8]}]"},
-        f"5:48: attention[0].groups[1]: 'channels/8' is not allowed. {GROUPS}",
+        f"5:47: attention[0].groups[1]: 'channels/8' is not allowed. {GROUPS}",
     ),
     "a value of two kinds that is neither": (
         {"attention": "[{name: ela, groups: -3}]"},
-        f"5:26: attention[0].groups: -3 is not allowed. {GROUPS}",
+        f"5:25: attention[0].groups: -3 is not allowed. {GROUPS}",
     ),
     "a hyperparameter without effect": (
         {"attention": "[{name: ca, num_groups: 4}]"},
-        '5:25: attention[0].num_groups: 4 has an effect only with norm "gn"',
+        '5:24: attention[0].num_groups: 4 has an effect only with norm "gn"',
     ),
     "fields that do not go together": (
         {"recipe": "{epochs: 2, warmup_epochs: 5}"},
@@ -299,14 +303,27 @@ def bad(name: str) -> str:
 @pytest.mark.parametrize("name", BAD)
 def test_a_mistake_is_said_once_and_clearly(name: str) -> None:
     expected = bad(name)
-    result = sweep("plan", "space.yaml")
+    result = call("plan", "space.yaml")
     assert result.err == expected
     assert (result.code, result.out) == (2, "")
 
 
+@pytest.mark.parametrize("name", BAD)
+def test_the_place_is_where_the_field_stands(name: str) -> None:
+    _, _, line, column, path, message, *_ = bad(name).split(":")
+    if "required" in message or "is not YAML" in path:
+        return  # where it would stand, or where reading ended
+    here = Path("space.yaml").read_text(encoding="utf-8").splitlines()[int(line) - 1]
+    before, rest = here[: int(column) - 1], here[int(column) - 1 :]
+    if path.endswith("]") or rest[0] == "!" or name == "an unknown backbone":
+        assert before.endswith(("[", ", ", ": "))  # an entry of a list, or a tag
+    else:
+        assert rest.startswith(path.strip().rpartition(".")[2])
+
+
 def test_the_small_space_itself_is_good() -> None:
     Path("space.yaml").write_text(text_of(), encoding="utf-8")
-    assert sweep("plan", "space.yaml").code == 0
+    assert call("plan", "space.yaml").code == 0
 
 
 def test_all_mistakes_of_a_file_come_at_once_and_in_its_order() -> None:
@@ -328,7 +345,7 @@ def test_all_mistakes_of_a_file_come_at_once_and_in_its_order() -> None:
         "resorces: {}\n",
         encoding="utf-8",
     )
-    result = sweep("plan", "space.yaml", "recipe.gamma=2", "nonsense")
+    result = call("plan", "space.yaml", "recipe.gamma=2", "nonsense")
     assert result.code == 2
     assert [line.partition(" is ")[0] for line in result.err.splitlines()] == [
         "error: space.yaml:1:1: question:",
@@ -341,8 +358,11 @@ def test_all_mistakes_of_a_file_come_at_once_and_in_its_order() -> None:
         "error: space.yaml:10:5: attention[1].name:",
         "error: space.yaml:11:12: seeds[1]: 0",
         "error: space.yaml:12:9: recipe: tags such as !name are not allowed",
+        "error: space.yaml:13:3: recipe.epochs: 0",
+        "error: space.yaml:14:3: recipe.lr: 0",
         f"error: space.yaml:15:1: resorces: unknown field; did you mean 'resources'? "
         f"Allowed: {FIELDS}",
+        "error: override 'recipe.gamma=2': recipe.gamma: 2",
         "error: override 'nonsense': write it as field=value, like recipe.epochs=1",
     ]
 
@@ -352,7 +372,7 @@ def test_all_mistakes_of_a_section_come_at_once() -> None:
         text_of(recipe="\n  epochs: 0\n  lr: -1\n  precision: fp8\n  nesterov: 1\n"),
         encoding="utf-8",
     )
-    result = sweep("plan", "space.yaml")
+    result = call("plan", "space.yaml")
     assert result.err.splitlines() == [
         "error: space.yaml:8:3: recipe.epochs: 0 is not a whole number above 0",
         "error: space.yaml:9:3: recipe.lr: -1 is not a finite number above 0",
@@ -367,12 +387,12 @@ def test_a_mistake_in_a_grid_is_said_once_for_all_its_points() -> None:
         text_of(attention="[{name: ela, kernel_size: [4, 5], groups: [1, 2], num_groups: [1, 2]}]"),
         encoding="utf-8",
     )
-    assert len(sweep("plan", "space.yaml").err.splitlines()) == 1
+    assert len(call("plan", "space.yaml").err.splitlines()) == 1
 
 
 def test_a_long_value_is_cut_off() -> None:
     Path("space.yaml").write_text(text_of(recipe=f"{{lr: {'x' * 5000}}}"), encoding="utf-8")
-    (line,) = sweep("plan", "space.yaml").err.splitlines()
+    (line,) = call("plan", "space.yaml").err.splitlines()
     assert line.endswith("xxx... is not a finite number above 0")
     assert len(line) < 150
 
@@ -380,7 +400,7 @@ def test_a_long_value_is_cut_off() -> None:
 @pytest.mark.parametrize("command", ["run", "plan"])
 def test_every_command_that_reads_a_space_says_it_alike(command: str) -> None:
     expected = bad("an unknown field")
-    result = sweep(command, "space.yaml")
+    result = call(command, "space.yaml")
     assert (result.code, result.out, result.err) == (2, "", expected)
     assert not Path("sweeps").exists()
 

@@ -1,0 +1,234 @@
+"""From the lists of a space to its points: sizes, order, presets, and what is the same trial."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep.plan import Plan, make_plan
+
+from .spaces import space_of
+
+
+def plan_of(folder: Path, **fields: str | None) -> Plan:
+    return make_plan(space_of(folder, **fields))
+
+
+def points(folder: Path, attention: str) -> list[tuple[str, str | None, dict[str, Any]]]:
+    """Return name, preset and what differs from the defaults, of every point of a grid."""
+    return [
+        (p.name, p.preset, {name: p.hyperparameters[name] for name in p.nondefault})
+        for p in space_of(folder, attention=attention).attention
+    ]
+
+
+def test_each_module_has_its_own_grid_in_the_order_of_the_file(tmp_path: Path) -> None:
+    grid = """[none,
+        {name: ela, kernel_size: [5, 3], groups: [1, in_channels/8]},
+        {name: ema, factor: [8, 16]},
+        {name: ca, norm: gn, reduction: [4, 8], num_groups: 2}]"""
+    common = {"norm": "gn", "num_groups": 2}
+    assert points(tmp_path, grid) == [
+        ("none", None, {}),
+        ("ela", None, {"kernel_size": 5, "groups": 1}),
+        ("ela", None, {"kernel_size": 5, "groups": "in_channels/8"}),
+        ("ela", None, {"kernel_size": 3, "groups": 1}),
+        ("ela", None, {"kernel_size": 3, "groups": "in_channels/8"}),
+        ("ema", None, {"factor": 8}),
+        ("ema", None, {"factor": 16}),
+        ("ca", None, {"reduction": 4, **common}),
+        ("ca", None, {"reduction": 8, **common}),
+    ]
+
+
+def test_the_last_field_of_an_entry_varies_fastest(tmp_path: Path) -> None:
+    assert [p["num_groups"] for *_, p in points(tmp_path, "[{name: ela, num_groups: [1, 2]}]")] == [
+        1,
+        2,
+    ]
+    grid = points(tmp_path, "[{name: ela, num_groups: [1, 2], kernel_size: [3, 5]}]")
+    assert [(p["num_groups"], p["kernel_size"]) for *_, p in grid] == [
+        (1, 3),
+        (1, 5),
+        (2, 3),
+        (2, 5),
+    ]
+
+
+def test_presets_are_an_axis_like_others(tmp_path: Path) -> None:
+    assert points(tmp_path, "[{name: ela, preset: [T, B, L]}]") == [
+        ("ela", "T", {"kernel_size": 5, "num_groups": 32}),
+        ("ela", "B", {}),
+        ("ela", "L", {"groups": "in_channels/8"}),
+    ]
+    assert points(tmp_path, "[{name: ca, preset: [official, ela_paper], reduction: [16, 32]}]") == [
+        ("ca", "official", {"reduction": 16}),
+        ("ca", "official", {}),
+        ("ca", "ela_paper", {"reduction": 16, "bias": False, "min_channels": 1}),
+        ("ca", "ela_paper", {"bias": False, "min_channels": 1}),
+    ]
+
+
+def test_a_preset_that_is_changed_is_that_preset_no_more(tmp_path: Path) -> None:
+    assert points(tmp_path, "[{name: ela, preset: T, kernel_size: 3}]") == [
+        ("ela", None, {"kernel_size": 3, "num_groups": 32}),
+    ]
+
+
+def test_a_recipe_preset_can_be_changed(tmp_path: Path) -> None:
+    recipe = space_of(tmp_path, recipe="{preset: ema_cifar, weight_decay: 5.0e-4}").recipe
+    assert (recipe.weight_decay, recipe.milestones, recipe.epochs) == (5e-4, (60, 120, 160), 200)
+    recipe = space_of(tmp_path, recipe="{preset: ema_cifar, schedule: cosine}").recipe
+    assert (recipe.schedule, recipe.milestones) == ("cosine", ())
+
+
+def test_trials_are_backbones_by_modules_by_seeds(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path,
+        backbones="[resnet50, {name: resnet18, placement: [block_last_bn, stage3]}]",
+        attention="[{name: eca}, {name: se, reduction: [4, 8]}]",
+        seeds="[1, 0]",
+    )
+    assert [
+        (t.trial.backbone.name, t.trial.placement, t.label, t.trial.seed) for t in plan.trials
+    ] == [
+        (backbone, placement, label, seed)
+        for backbone, placement in (
+            ("resnet50", "stem_stage"),
+            ("resnet18", "block_last_bn"),
+            ("resnet18", "stage3"),
+        )
+        for label in ("ECA", "SE-r4", "SE-r8")
+        for seed in (1, 0)
+    ]
+    assert plan.duplicates == 0
+
+
+def test_placements_of_a_backbone_share_its_baseline(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path,
+        backbones="[{name: resnet18, placement: [stage3, block_last_bn]}]",
+        attention="[none, eca]",
+        seeds="[0, 1]",
+    )
+    assert [(t.trial.attention, t.trial.placement) for t in plan.trials if not t.trial.seed] == [
+        ("none", "none"),
+        ("eca", "stage3"),
+        ("eca", "block_last_bn"),
+    ]
+    assert plan.duplicates == 2  # the baseline of the second placement, for each seed
+    assert plan.trials[0].trial.sites == ()
+
+
+def test_points_that_are_one_trial_are_planned_once_and_counted(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path,
+        attention="[{name: ela, preset: B}, {name: ela, kernel_size: [7, 7]}, ela, {name: ela, "
+        "kernel_size: 7, groups: in_channels, num_groups: 16, shared: true}]",
+    )
+    assert [t.label for t in plan.trials] == ["ELA-B"]
+    assert plan.duplicates == 4
+
+
+def test_own_sites_are_the_policy_that_names_the_same(tmp_path: Path) -> None:
+    own = "{name: mine, sites: [layer4, layer2, layer3, layer1, maxpool]}"
+    plan = plan_of(
+        tmp_path,
+        backbones=f"[{{name: resnet18, placement: [{own}, stem_stage]}}]",
+        attention="[eca]",
+    )
+    (only,) = plan.trials
+    assert only.trial.placement == "mine"
+    assert only.trial.sites == ("maxpool", "layer1", "layer2", "layer3", "layer4")
+    assert plan.duplicates == 1
+
+
+def test_the_stem_follows_the_size_of_the_images(tmp_path: Path) -> None:
+    def stems(size: int, stem: str = "auto") -> list[str]:
+        plan = plan_of(
+            tmp_path,
+            dataset=f"{{name: digits, image_size: {size}}}",
+            backbones=f"[{{name: resnet18, stem: {stem}}}]",
+        )
+        return [t.trial.backbone.stem for t in plan.trials]
+
+    assert stems(8) == stems(64) == ["cifar"]
+    assert stems(65) == ["imagenet"]
+    assert stems(8, "[imagenet, auto, cifar]") == ["imagenet", "cifar"]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "attention", "reason"),
+    [
+        ("mobilenet_v2", "{name: ela, preset: T}", "num_groups (=32) must divide C=144"),
+        ("mobilenet_v2", "{name: ema, factor: 32}", "factor (=32) must divide C=144"),
+        ("resnet18", "{name: sa, groups: 64}", "groups (=64) must divide 32 (at C=64)"),
+        (
+            "resnet18",
+            "{name: ca, norm: gn, num_groups: 3, reduction: 16}",
+            "num_groups (=3) must divide 8 (at C=64)",
+        ),
+    ],
+)
+def test_what_cannot_exist_is_refused_with_the_reason(
+    tmp_path: Path, backbone: str, attention: str, reason: str
+) -> None:
+    plan = plan_of(tmp_path, backbones=f"[{backbone}]", attention=f"[none, {attention}]")
+    good, refused = plan.trials
+    assert (good.status, good.reason, good.trial.attention) == ("planned", "", "none")
+    assert (refused.status, refused.reason, refused.cost) == ("refused", reason, None)
+    assert plan.runnable == (good,)
+    assert plan.refused == (refused,)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "attention", "reason"),
+    [
+        ("mobilenet_v2", "{name: ela, preset: T}", "num_groups 32 -> 24 at C=144"),
+        ("mobilenet_v2", "{name: ema, factor: 32}", "factor 32 -> 24 at C=144"),
+        ("resnet18", "{name: sa, groups: 64}", "groups 64 -> 32 at C=64"),
+    ],
+)
+def test_the_nearest_is_used_where_the_space_allows_it(
+    tmp_path: Path, backbone: str, attention: str, reason: str
+) -> None:
+    plan = plan_of(
+        tmp_path,
+        backbones=f"[{backbone}]",
+        attention=f"[none, {attention}]",
+        on_indivisible="nearest",
+    )
+    baseline, adjusted = plan.trials
+    assert adjusted.status == "adjusted"
+    assert reason in adjusted.reason.split("; ")
+    assert len(adjusted.reason.split("; ")) == len(set(adjusted.reason.split("; ")))
+    assert adjusted.cost is not None
+    assert adjusted.trial.on_indivisible == "nearest"
+    # What needs no adjustment is the same trial as in a space that refuses.
+    assert baseline.trial.on_indivisible == "refuse"
+    assert baseline.status == "planned"
+
+
+def test_a_plan_counts_the_images_of_an_epoch(tmp_path: Path) -> None:
+    def images(dataset: str) -> int | None:
+        return plan_of(tmp_path, dataset=dataset).train_images
+
+    assert images("{name: digits}") == 1437 - 144
+    assert images("{name: digits, val_size: 100, subset: 50}") == 50
+    assert images("{name: cifar100}") == 45_000
+    assert images("{name: imagenet}") == 1_281_167 - 50_000
+
+
+def test_the_cost_of_training_is_six_operations_per_mac_image_and_epoch(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path,
+        backbones="[mobilenet_v2]",
+        attention="[none, {name: ela, preset: T}]",  # the second is refused and costs nothing
+        seeds="[0, 1]",
+        recipe="{epochs: 3}",
+    )
+    cost = plan.trials[0].cost
+    assert cost is not None
+    assert plan.training_flops() == 2 * 3 * 1293 * 6 * cost.macs

@@ -1,0 +1,124 @@
+"""The JSON Schema for editors: valid by a peer, and of one mind with the loader."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from sweep.registry import ATTENTION, BACKBONES, DATASETS
+from sweep.spec.plain_yaml import parse_yaml
+from sweep.spec.recipes import PRESETS
+from sweep.spec.schema import FIELDS, json_schema
+
+from .spaces import call, space_of, text_of
+from .test_bad_spaces import BAD
+
+SPACES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
+SCHEMA = json_schema()
+
+BEYOND_A_SCHEMA = {
+    # it depends on another field, on the backbone's own modules, or is no matter of data
+    "a placement that the backbone has not",
+    "a site that the backbone has not",
+    "a site that has no feature map",
+    "weights that are not offered",
+    "an unknown metric",
+    "a seed twice",
+    "a value in a grid that cannot work",
+    "a hyperparameter without effect",
+    "fields that do not go together",
+    "a field that another one needs",
+    "a field that belongs to another one",
+    "infinity",
+    "a field twice",
+    "a field that is no text",
+    "no YAML",
+}
+NOT_IN_THE_DATA = {"a field twice", "a field that is no text", "no YAML"}
+
+
+def errors(text: str) -> list[Any]:
+    return list(Draft202012Validator(SCHEMA).iter_errors(parse_yaml(text).value))
+
+
+def test_it_is_a_schema() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_the_command_prints_it() -> None:
+    result = call("schema")
+    assert (result.code, result.err) == (0, "")
+    assert json.loads(result.out) == SCHEMA
+
+
+def test_it_names_everything_that_is_registered() -> None:
+    properties = SCHEMA["properties"]
+    assert set(properties) == set(FIELDS)
+    datasets = [branch["properties"]["name"]["const"] for branch in properties["dataset"]["oneOf"]]
+    assert datasets == DATASETS.names()
+    backbone, _ = properties["backbones"]["items"]["anyOf"]
+    assert backbone["enum"] == BACKBONES.names()
+    short, *modules = properties["attention"]["items"]["anyOf"]
+    assert short["enum"] == ATTENTION.names()
+    assert [module["properties"]["name"]["const"] for module in modules] == ATTENTION.names()
+    assert properties["recipe"]["properties"]["preset"]["enum"] == list(PRESETS)
+
+
+def test_every_field_of_it_is_described() -> None:
+    def fields(schema: Any, path: str = "") -> Any:
+        if isinstance(schema, dict):
+            for name, field in schema.get("properties", {}).items():
+                yield f"{path}.{name}", field
+            for key, value in schema.items():
+                yield from fields(value, f"{path}.{key}")
+        elif isinstance(schema, list):
+            for item in schema:
+                yield from fields(item, path)
+
+    silent = [path for path, field in fields(SCHEMA) if not described(field)]
+    assert silent == []
+
+
+def described(field: dict[str, Any]) -> bool:
+    return bool(field.get("description")) or "const" in field
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
+def test_the_search_spaces_of_the_repository_are_valid(path: Path) -> None:
+    assert errors(path.read_text(encoding="utf-8")) == []
+
+
+GOOD: list[dict[str, str | None]] = [
+    {},
+    {"attention": "[none, ela, {name: ela, preset: [T, B], shared: [true, false]}]"},
+    {"attention": "[{name: eca, kernel_size: [3, adaptive]}]"},
+    {"attention": "[{name: ela, groups: [1, in_channels]}]"},
+    {"backbones": "[resnet50, {name: resnet18, stem: [cifar, auto], placement: [stage3]}]"},
+    {"backbones": "[{name: resnet18, placement: {name: mine, sites: [layer1, layer2]}}]"},
+    {"dataset": "{name: imagefolder, root: here, val_size: 0.2}"},
+    {"dataset": "{name: cifar100, val_size: 5000, subset: 100}"},
+    {"recipe": "{preset: ema_cifar, epochs: 1, milestones: [1, 2]}"},
+    {"resources": "{gpus: 0.25, max_concurrent: 2}", "stopping": "{patience: 3}"},
+    {"resources": "{gpus: auto}", "tracking": "{uri: 'http://localhost:5000'}"},
+    {"metric": "top5", "task": "classification", "on_indivisible": "nearest"},
+]
+
+
+@pytest.mark.parametrize("fields", GOOD, ids=str)
+def test_what_the_loader_takes_is_valid(tmp_path: Path, fields: dict[str, str | None]) -> None:
+    space_of(tmp_path, **fields)
+    assert errors(text_of(**fields)) == []
+
+
+@pytest.mark.parametrize("name", sorted(set(BAD) - BEYOND_A_SCHEMA))
+def test_what_the_loader_refuses_is_invalid(name: str) -> None:
+    assert errors(text_of(**BAD[name][0]))
+
+
+def test_the_list_of_what_a_schema_cannot_see_is_true() -> None:
+    seen = {name for name in BEYOND_A_SCHEMA - NOT_IN_THE_DATA if errors(text_of(**BAD[name][0]))}
+    assert seen == set()

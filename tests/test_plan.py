@@ -1,0 +1,210 @@
+"""What a plan says of a trial, and when a stored plan is still the plan."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from plugin.distribution import write_distribution
+from spec.spaces import Result, call, space_of, text_of
+
+import sweep.plan
+from sweep.ledger import Ledger
+from sweep.plan import make_plan, plan_key, plan_record, plan_rows, stored_plan
+from sweep.spec.document import SpecError
+from sweep.spec.load import load_space
+
+FIELDS = {
+    "trial_id",
+    "backbone",
+    "placement",
+    "attention",
+    "hyperparameters",
+    "dataset",
+    "seed",
+    "params_true",
+    "params_thop_like",
+    "params_no_norm",
+    "macs",
+    "status",
+    "reason",
+}
+"""What issue 2 demands of every object of ``sweep plan --json``."""
+
+MACS = 64 * 3 * 9 * 64 + 4 * 64 * 64 * 9 * 64 + 3 * (9 * 2 + 3 * 36 + 2) * 64 * 64 * 16 + 5120
+"""ResNet-18, CIFAR stem, 8x8: the stem, stage 1, three stages that halve the sides, classifier."""
+
+MIXED = {
+    "attention": "[none, {name: sa, groups: [32, 64]}]",
+    "seeds": "[0, 1]",
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SWEEP_DIR", raising=False)
+
+
+def plan(*arguments: str, **fields: str | None) -> Result:
+    Path("space.yaml").write_text(text_of(**fields), encoding="utf-8")
+    return call("plan", "space.yaml", *arguments)
+
+
+def test_json_has_one_object_per_trial_with_what_the_issue_demands() -> None:
+    result = plan("--json", **MIXED)
+    rows = json.loads(result.out)
+    assert (result.code, result.err, len(rows)) == (0, "", 6)
+    assert all(set(row) >= FIELDS for row in rows)
+    assert len({row["trial_id"] for row in rows}) == 6
+    assert [row["status"] for row in rows] == ["planned"] * 4 + ["refused"] * 2
+    *_, planned, _, refused = rows
+    assert planned | {"trial_id": "", "sites": []} == {
+        "trial_id": "",
+        "backbone": "resnet18",
+        "stem": "cifar",
+        "placement": "stage3",
+        "sites": [],
+        "attention": "sa",
+        "preset": None,
+        "hyperparameters": {"groups": 32},
+        "dataset": "digits",
+        "image_size": 8,
+        "seed": 1,
+        # 3 sites a stage with C/2G = 1, 2, 4, 8; four parameters each, and a GroupNorm's two
+        "params_true": 11_173_962 + 3 * 15 * 6,
+        "params_thop_like": 11_173_962 + 3 * 15 * 4,
+        "params_no_norm": 11_173_962 - 9600 + 3 * 15 * 4,
+        "macs": MACS,
+        "status": "planned",
+        "reason": "",
+    }
+    assert len(planned["sites"]) == 12
+    assert refused["reason"] == "groups (=64) must divide 32 (at C=64)"
+    assert {refused[name] for name in FIELDS if name.startswith("params")} == {None}
+
+
+def test_a_trial_with_a_result_is_done() -> None:
+    plan(**MIXED)
+    made = make_plan(load_space(Path("space.yaml")))
+    ledger = Ledger(Path("sweeps"))
+    ledger.begin(made.trials[2].trial)
+    assert [row["status"] for row in plan_rows(made, ledger)][2] == "planned"
+    ledger.finish(made.trials[2].trial.trial_id, {})
+    assert json.loads(plan("--json", **MIXED).out)[2]["status"] == "done"
+    assert json.loads(plan("--json", "--dir", "elsewhere", **MIXED).out)[2]["status"] == "planned"
+
+
+def test_the_table_says_how_many_what_is_refused_and_what_it_takes() -> None:
+    result = plan(attention="[none, none, {name: sa, groups: [32, 64]}]")
+    *table, kinds, cost = result.out.splitlines()
+    assert len(table) == 1 + 3
+    assert "refused: groups (=64) must divide 32 (at C=64)" in table[-1]
+    assert kinds == "3 trials: 2 planned, 1 refused; 1 points of the grid repeat others"
+    assert cost.startswith("training all of them takes 0.001 PFLOP: about 0.0 h on one A100-class")
+
+
+def test_nothing_is_written_by_planning() -> None:
+    plan(**MIXED)
+    assert [path.name for path in Path.cwd().iterdir()] == ["space.yaml"]
+
+
+def test_a_missing_own_folder_is_one_line() -> None:
+    result = plan(dataset="{name: imagefolder, root: nowhere}")
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert "no files in nowhere" in result.err
+
+
+# A stored plan ---------------------------------------------------------------------------------
+
+
+def key(*overrides: str, **fields: str | None) -> str:
+    Path("space.yaml").write_text(text_of(**fields), encoding="utf-8")
+    return plan_key(Path("space.yaml"), overrides)
+
+
+def test_the_key_follows_the_data_of_a_space_and_not_its_text() -> None:
+    before = key()
+    assert key() == before
+    Path("space.yaml").write_text("# a comment\n" + text_of().replace("[0]", "\n  - 0"))
+    assert plan_key(Path("space.yaml"), ()) == before
+    assert key("seeds=[0]") == before
+    assert len({before, key(seeds="[1]"), key("seeds=[2]"), key("recipe.lr=1")}) == 4
+
+
+@pytest.mark.parametrize("override", ["nonsense", "study.x=1", "recipe={lr: 1, lr: 2}"])
+def test_a_wrong_override_is_never_the_key_of_a_plan(override: str) -> None:
+    assert key(override) != key()
+    with pytest.raises(SpecError):
+        load_space(Path("space.yaml"), (override,))
+
+
+def test_the_key_follows_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "package"
+    (package / "deep").mkdir(parents=True)
+    code = package / "deep" / "module.py"
+    code.write_text("a = 1\n")
+    monkeypatch.setattr(sweep.plan, "__file__", str(package / "plan.py"))
+    before = key()
+    shutil.copystat(__file__, code)
+    touched = key()
+    code.write_text("a = 12\n")
+    shutil.copystat(__file__, code)  # the same time, another size
+    (package / "new.py").write_text("")
+    assert len({before, touched, key()}) == 3
+
+
+def test_the_key_follows_the_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [key()]
+    for version in ("1", "2"):
+        site = tmp_path / f"site{version}"
+        write_distribution(site, "mine", version, {"sweep.attention mine": "mine"})
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(site)
+            keys.append(key())
+    assert len(set(keys)) == 3
+    assert key() == keys[0]
+
+
+def test_a_stored_plan_is_found_under_its_key_only(tmp_path: Path) -> None:
+    made = make_plan(space_of(tmp_path, **MIXED))
+    path = tmp_path / "plan.json"
+    assert stored_plan(path, "k") is None
+    path.write_text(plan_record(made, "k"), encoding="utf-8")
+    assert stored_plan(path, "k") == made
+    assert stored_plan(path, "other") is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"key": "k"}', '{"key": "k", "plan": {}}'])
+def test_what_is_no_plan_is_made_anew(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    assert stored_plan(path, "k") is None
+
+
+def test_other_images_make_another_plan(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    for name in ("ant/1.png", "ant/2.png", "bee/1.png", "bee/2.png"):
+        for split in ("train", "test"):
+            (images / split / name).parent.mkdir(parents=True, exist_ok=True)
+            (images / split / name).write_bytes(b"12")
+    fields = {"dataset": f"{{name: imagefolder, root: '{images}', val_size: 2}}"}
+    made = make_plan(space_of(tmp_path, **fields))
+    path = tmp_path / "plan.json"
+    path.write_text(plan_record(made, "k"), encoding="utf-8")
+    assert stored_plan(path, "k") == made
+
+    (images / "train/ant/2.png").write_bytes(b"123")
+    assert stored_plan(path, "k") is None
+    changed = make_plan(space_of(tmp_path, **fields))
+    assert changed.trials[0].trial.trial_id != made.trials[0].trial.trial_id
+
+    moved = images.rename(tmp_path / "moved")
+    again = make_plan(space_of(tmp_path, dataset=fields["dataset"].replace("/images", "/moved")))
+    assert again.trials[0].trial.trial_id == changed.trials[0].trial.trial_id
+    shutil.rmtree(moved)
+    path.write_text(plan_record(again, "k"), encoding="utf-8")
+    assert stored_plan(path, "k") is None
