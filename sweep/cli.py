@@ -219,7 +219,7 @@ def fetch(name: str, root: Path | None) -> None:
 def main() -> None:
     """Run the command line; every error that a user can cause is one clear message."""
     try:
-        cli(standalone_mode=True)
+        cli(prog_name="sweep")
     except UserError as error:
         for line in str(error).splitlines():
             click.echo(f"error: {line}", err=True)

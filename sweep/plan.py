@@ -103,9 +103,16 @@ def make_plan(space: Space) -> Plan:
         MissingDatasetError: the data set must be read to know its classes, and is not here.
         ValueError: settings that the data set cannot satisfy.
     """
+    from sweep.data.base import DatasetError
+
     dataset = DATASETS[space.dataset](
         DATASETS[space.dataset].Config.model_validate(space.dataset_settings)
     )
+    try:
+        train_images = dataset.train_images
+    except DatasetError as error:
+        message = str(error).removeprefix("dataset.")
+        raise space.document.error([Problem(("dataset",), message)]) from None
     common: dict[str, Any] = {
         "task": space.general.task,
         "dataset": space.dataset,
@@ -142,7 +149,7 @@ def make_plan(space: Space) -> Plan:
         metric=space.metric,
         trials=tuple(planned.values()),
         duplicates=points - len(planned),
-        train_images=dataset.train_images,
+        train_images=train_images,
     )
 
 

@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 OnIndivisible = Literal["refuse", "nearest"]
+
+
+KernelSize = Annotated[int, Field(ge=1, le=255)]
+"""Of a convolution, in pixels."""
 
 
 class IndivisibleError(ValueError):

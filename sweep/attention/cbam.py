@@ -25,7 +25,7 @@ import torch
 from pydantic import PositiveInt, field_validator
 from torch import Tensor, nn
 
-from sweep.attention.base import AttentionConfig, AttentionModule
+from sweep.attention.base import AttentionConfig, AttentionModule, KernelSize
 from sweep.registry import ATTENTION
 
 
@@ -34,7 +34,7 @@ class CBAMConfig(AttentionConfig):
 
     reduction: PositiveInt = 16
     """How many times narrower the MLP is inside: its width there is max(1, C // reduction)."""
-    kernel_size: PositiveInt = 7
+    kernel_size: KernelSize = 7
     """Of the spatial convolution; odd, so that height and width are kept."""
     bias: bool = False
     """Whether the two layers of the MLP have a bias."""

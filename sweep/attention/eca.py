@@ -17,10 +17,10 @@ from __future__ import annotations
 import math
 from typing import Literal, Self
 
-from pydantic import PositiveInt, field_validator
+from pydantic import field_validator
 from torch import Tensor, nn
 
-from sweep.attention.base import AttentionConfig, AttentionModule, Fit
+from sweep.attention.base import AttentionConfig, AttentionModule, Fit, KernelSize
 from sweep.registry import ATTENTION
 
 GAMMA, B = 2, 1
@@ -30,7 +30,7 @@ GAMMA, B = 2, 1
 class ECAConfig(AttentionConfig):
     """Hyperparameters of ECA (section 3.2)."""
 
-    kernel_size: PositiveInt | Literal["adaptive"] = 3
+    kernel_size: KernelSize | Literal["adaptive"] = 3
     """Of the convolution along the channels: an odd number, or "adaptive", Eq. 12's rule of C."""
 
     @field_validator("kernel_size")

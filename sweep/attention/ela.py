@@ -23,7 +23,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, PositiveInt, field_validator
 from torch import Tensor, nn
 
-from sweep.attention.base import AttentionConfig, AttentionModule, Fit
+from sweep.attention.base import AttentionConfig, AttentionModule, Fit, KernelSize
 from sweep.registry import ATTENTION
 
 PerChannel = Annotated[str, Field(pattern=r"^in_channels(/[1-9][0-9]*)?$")]
@@ -32,7 +32,7 @@ PerChannel = Annotated[str, Field(pattern=r"^in_channels(/[1-9][0-9]*)?$")]
 class ELAConfig(AttentionConfig):
     """Hyperparameters of ELA (section 3.3)."""
 
-    kernel_size: PositiveInt = 7
+    kernel_size: KernelSize = 7
     """Of the 1D convolution; odd, so that the length of a strip is kept."""
     groups: PositiveInt | PerChannel = "in_channels"
     """Of the 1D convolution: "in_channels", "in_channels/8" or a number."""

@@ -78,6 +78,10 @@ class StreamSplit:
 Split = TensorSplit | StreamSplit
 
 
+ImageSize = Annotated[int, Field(ge=1, le=4096)]
+"""Side of an image in pixels."""
+
+
 class DatasetConfig(BaseModel):
     """Base of the settings of one data set: frozen, keyword-only, strictly typed."""
 
@@ -91,7 +95,7 @@ class DatasetConfig(BaseModel):
 
     root: str | None = None
     """Folder that holds the files; where it lies does not determine a result."""
-    image_size: PositiveInt = 32
+    image_size: ImageSize = 32
     """Height and width of the images that a model sees, in pixels."""
     val_size: ValSize = 0.1
     """Validation images split off training: a number, or a fraction of the training split."""

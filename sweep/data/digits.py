@@ -11,9 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from pydantic import PositiveInt
 
-from sweep.data.base import Augmentation, DatasetConfig, SplitName
+from sweep.data.base import Augmentation, DatasetConfig, ImageSize, SplitName
 from sweep.data.labelled import TEST_SEED, TEST_SHARE, ArraySource, LabelledDataset, Pool
 from sweep.registry import DATASETS
 
@@ -21,7 +20,7 @@ from sweep.registry import DATASETS
 class DigitsConfig(DatasetConfig):
     """Settings of digits; ``root`` has no meaning, there are no files."""
 
-    image_size: PositiveInt = 8
+    image_size: ImageSize = 8
     """Height and width of the images that a model sees, in pixels; 8 is not resized."""
 
 

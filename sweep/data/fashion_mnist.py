@@ -14,9 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveInt
 
-from sweep.data.base import DatasetConfig, DatasetError, SplitName
+from sweep.data.base import DatasetConfig, DatasetError, ImageSize, SplitName
 from sweep.data.labelled import ArraySource, LabelledDataset, Pool
 from sweep.data.places import fetch_hint, find_folder
 from sweep.registry import DATASETS
@@ -33,7 +32,7 @@ class FashionMNISTConfig(DatasetConfig):
     ``root`` holds the IDX files, gzipped or not, or torchvision's ``FashionMNIST/raw``.
     """
 
-    image_size: PositiveInt = 28
+    image_size: ImageSize = 28
     """Height and width of the images that a model sees, in pixels; 28 is not resized."""
 
 

@@ -13,9 +13,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from pydantic import PositiveInt
 
-from sweep.data.base import DatasetConfig, DatasetError, SplitName, ValSize
+from sweep.data.base import DatasetConfig, DatasetError, ImageSize, SplitName, ValSize
 from sweep.data.folders import FolderDataset, class_folders, read_classes
 from sweep.data.labelled import Pool
 from sweep.data.places import find_folder
@@ -31,7 +30,7 @@ HOW_TO_GET = (
 class ImageNetConfig(DatasetConfig):
     """Settings of ImageNet; ``root`` holds ``train`` and ``val``."""
 
-    image_size: PositiveInt = 224
+    image_size: ImageSize = 224
     """Height and width of the images that a model sees, in pixels."""
     val_size: ValSize = 50_000
     """Validation images split off training: a number, or a fraction of the training split."""

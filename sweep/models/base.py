@@ -26,3 +26,17 @@ class Backbone:
     """The built model to the dotted names of its modules, by kind, in forward order."""
     default_placement: str
     """Name of the placement policy that the papers use on it."""
+
+    def check_placement(self, name: str, placement: str | tuple[str, ...]) -> None:
+        """Check a policy's name, or names of sites, on this backbone.
+
+        Args:
+            name: that the backbone is registered under.
+            placement: a policy, or sites of one's own.
+
+        Raises:
+            ValueError: there is no such policy or site here; the text says what there is.
+        """
+        from sweep.models.build import resolve_placement
+
+        resolve_placement(name, placement)

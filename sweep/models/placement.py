@@ -136,7 +136,7 @@ def site_shapes(
     """Return the shape at each site for square images, found by a forward pass without data.
 
     Raises:
-        ValueError: the output of a site is no feature map (B, C, H, W).
+        ValueError: a site is no feature map (B, C, H, W), or does not run just once in a pass.
     """
     if not sites:
         return ()
@@ -146,6 +146,8 @@ def site_shapes(
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if not isinstance(output, Tensor) or output.ndim != 4:
                 raise ValueError(f"the output of {site!r} in {backbone} is not (B, C, H, W)")
+            if site in shapes:
+                raise ValueError(f"{site!r} in {backbone} runs more than once in a forward pass")
             shapes[site] = SiteShape(site, *output.shape[1:])
 
         return hook
@@ -155,6 +157,8 @@ def site_shapes(
         for site in sites:
             model.get_submodule(site).register_forward_hook(record(site))
         model(torch.empty(1, 3, image_size, image_size))
+    if unused := [site for site in sites if site not in shapes]:
+        raise ValueError(f"{unused[0]!r} in {backbone} does not run in a forward pass")
     return tuple(shapes[site] for site in sites)
 
 

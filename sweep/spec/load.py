@@ -162,16 +162,25 @@ class _Check:
         grid = {key: entry[key] for key in entry if key in fields}
         for point, places in self._grid(grid, place):
             placement = point.pop("placement", None)
-            chosen = self._placement(placement, places.get("placement", place))
+            chosen = self._placement(entry["name"], placement, places.get("placement", place))
             checked = self._model(BackboneEntry, point, place, places=places)
             if checked is not None:
                 yield BackbonePoint(
                     checked.name, checked.stem, checked.weights, chosen, place=place
                 )
 
-    def _placement(self, value: Any, place: Place) -> PlacementChoice | None:
+    def _placement(self, backbone: str, value: Any, place: Place) -> PlacementChoice | None:
         if value is None:
             return None
+        choice = self._named_placement(value, place)
+        if choice is not None:
+            try:
+                BACKBONES[backbone].check_placement(backbone, choice.sites or choice.name)
+            except ValueError as error:
+                self._add(place, str(error))
+        return choice
+
+    def _named_placement(self, value: Any, place: Place) -> PlacementChoice | None:
         if isinstance(value, str):
             return PlacementChoice(value, place=place)
         if not isinstance(value, dict):
