@@ -167,8 +167,11 @@ def report(study: str, folder: Path, tracking_uri: str | None, output: Path | No
     from sweep.tracking.store import tracking_uri as resolve
 
     target = output or folder / "reports" / study
-    for path in write_report(study, resolve(folder, tracking_uri), target):
+    uri = resolve(folder, tracking_uri)
+    for path in write_report(study, uri, target):
         click.echo(path)
+    click.echo(f"report: {target / 'index.html'}")
+    click.echo(f"MLflow store: {uri}   (browse it: sweep ui --dir {folder})")
 
 
 @cli.command()

@@ -7,11 +7,13 @@ again. Everything is in the working folder when this returns, whatever happened 
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sweep import __version__
 from sweep.ledger import Ledger, write_text
@@ -192,7 +194,7 @@ def _record(space: Space, plan: Plan) -> SweepRecord:
             "search_space.yaml": _source(space),
             "resolved.json": _json(space.document.data),
             "plan.json": plan.model_dump_json(indent=1),
-            "environment.json": _json(_versions()),
+            "environment.json": _json(_environment()),
         },
         trials=tuple(
             TrialRecord(
@@ -212,6 +214,17 @@ def _short_list(items: list[tuple[str, str, str]]) -> str:
     while len(text := json.dumps({"count": count, "items": items})) > TAG_LENGTH:
         items = items[: len(items) // 2]
     return text
+
+
+def _environment() -> dict[str, Any]:
+    """Return the versions that a result may depend on, as the machine of the command has them."""
+    packages = ("torch", "torchvision", "ray", "mlflow", "numpy", "scikit-learn", "pillow")
+    return {
+        **_versions(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: metadata.version(name) for name in packages},
+    }
 
 
 def _versions() -> dict[str, str]:
