@@ -102,7 +102,8 @@ def study_rows(record: StudyRecord) -> StudyRows:
     """Return the rows of a study that was read from MLflow."""
     tags = record.parent.tags
     study = record.study
-    runs = sorted(record.trials, key=lambda run: _place(run, study))
+    described = [run for run in record.trials if "attention" in run.params]
+    runs = sorted(described, key=lambda run: _place(run, study))
     labels = module_labels(_module(run, study) for run in runs)
     trials = tuple(_trial(run, study, labels[module_key(*_module(run, study))]) for run in runs)
     task = next((trial.settings["task"] for trial in trials), "classification")
@@ -119,7 +120,7 @@ def study_rows(record: StudyRecord) -> StudyRows:
         parent_id=record.parent.run_id,
         version=tags.get("sweep.version", "unknown"),
         commit=tags.get("mlflow.source.git.commit", "unknown"),
-        notes=notes,
+        notes=(*notes, *_undescribed(len(record.trials) - len(described))),
     )
 
 
@@ -181,6 +182,11 @@ def _module(run: RunRecord, study: str) -> tuple[str, str | None, dict[str, Valu
 
 def _preset(run: RunRecord, study: str) -> str | None:
     return run.tags.get(names.per_sweep(names.PRESET, study)) or None
+
+
+def _undescribed(count: int) -> tuple[str, ...]:
+    """Return the note on runs that were created but not yet described."""
+    return (f"{count} runs are left out: MLflow does not have their settings yet",) if count else ()
 
 
 def _place(run: RunRecord, study: str) -> int:

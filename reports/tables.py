@@ -167,6 +167,10 @@ def notes(table: Table) -> list[str]:
         else "Nothing is bold: no row beats every other of its backbone by more than the noise "
         "(Tukey-Kramer, 95 %).",
     ]
+    lines.append(
+        "Rows are compared by the mean of the test split, as the papers do; validation chose the "
+        "epoch of each trial."
+    )
     compared = table.rows.compared.name
     incomplete = [incomplete_text(config, compared) for config in table.configs]
     lines += [f"Not in the means: {text}." for text in incomplete if text]

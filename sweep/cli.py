@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sweep.orchestration.run import Summary
     from sweep.plan import Plan
 
-USAGE_ERROR, FAILED = 2, 1
+USAGE_ERROR, FAILED, INTERRUPTED = 2, 1, 130
 STATUSES = ("planned", "adjusted", "done", "refused")
 
 working_folder = click.option(
@@ -29,6 +29,7 @@ working_folder = click.option(
     show_default=True,
     help="Working folder: ledger, checkpoints, MLflow's store, reports. Also $SWEEP_DIR.",
 )
+store_option = click.option("--tracking-uri", help="MLflow store; by default the working folder's.")
 spec_argument = click.argument("spec", type=click.Path(path_type=Path))
 overrides_argument = click.argument("overrides", nargs=-1, metavar="[FIELD=VALUE]...")
 
@@ -66,7 +67,7 @@ def run(spec: Path, overrides: tuple[str, ...], folder: Path, runner: Any) -> No
         return
     from sweep.display import Display
     from sweep.ledger import Ledger
-    from sweep.orchestration.run import missing, run_sweep
+    from sweep.orchestration.run import dataset_root, missing, run_sweep
     from sweep.plan import make_plan
     from sweep.spec.load import load_space
 
@@ -79,8 +80,14 @@ def run(spec: Path, overrides: tuple[str, ...], folder: Path, runner: Any) -> No
         f"{plan.study}: {len(plan.runnable)} trials, "
         f"{len(plan.runnable) - len(todo)} done, {len(todo)} to run"
     )
-    with Display(todo, plan.metric, console) as display:
-        summary = run_sweep(space, plan, key, folder, runner=runner, listener=display)
+    if todo:
+        dataset_root(space)  # a missing data set is told before anything is shown to run
+    try:
+        with Display(todo, plan.metric, console) as display:
+            summary = run_sweep(space, plan, key, folder, runner=runner, listener=display)
+    except KeyboardInterrupt:
+        click.echo("interrupted: nothing is lost, the same command goes on from here", err=True)
+        sys.exit(INTERRUPTED)
     _show_summary(plan, summary, folder, console)
     if summary.failures:
         sys.exit(FAILED)
@@ -154,7 +161,7 @@ def list_parts() -> None:
 @cli.command()
 @click.argument("study")
 @working_folder
-@click.option("--tracking-uri", help="MLflow store to read; by default the working folder's.")
+@store_option
 @click.option(
     "-o",
     "--output",
@@ -171,18 +178,20 @@ def report(study: str, folder: Path, tracking_uri: str | None, output: Path | No
     for path in write_report(study, uri, target):
         click.echo(path)
     click.echo(f"report: {target / 'index.html'}")
-    click.echo(f"MLflow store: {uri}   (browse it: sweep ui --dir {folder})")
+    click.echo(_store_line(uri, folder))
 
 
 @cli.command()
 @working_folder
+@store_option
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=5000, show_default=True)
-def ui(folder: Path, host: str, port: int) -> None:
+def ui(folder: Path, tracking_uri: str | None, host: str, port: int) -> None:
     """Browse the runs in MLflow's own pages."""
-    from sweep.tracking.store import artifact_root, tracking_uri
+    from sweep.tracking.store import artifact_root
+    from sweep.tracking.store import tracking_uri as resolve
 
-    uri = tracking_uri(folder)
+    uri = resolve(folder, tracking_uri)
     if not uri.startswith(("sqlite:", "postgresql", "mysql")):
         click.echo(f"the runs are on a server already: open {uri}")
         return
@@ -257,6 +266,14 @@ def _console() -> Console:
     return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
+def _store_line(uri: str, folder: Path) -> str:
+    """Say where the runs are, and the command that opens MLflow's pages on them."""
+    from sweep.tracking.store import tracking_uri
+
+    known = f"--dir {folder}" if tracking_uri(folder) == uri else f"--tracking-uri {uri}"
+    return f"MLflow store: {uri}   (browse it: sweep ui {known})"
+
+
 def _show_refused(plan: Plan, console: Console) -> None:
     """Print the combinations that cannot exist, each once for all its seeds."""
     refused = {(p.trial.backbone.name, p.label): p.reason for p in plan.refused}
@@ -265,19 +282,21 @@ def _show_refused(plan: Plan, console: Console) -> None:
 
 
 def _show_summary(plan: Plan, summary: Summary, folder: Path, console: Console) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     if summary.failures:
         table = Table("trial", "what failed", "why", "traceback", title="Failed trials")
         for failure in summary.failures:
-            table.add_row(failure.trial_id, failure.label, failure.reason, str(failure.log))
+            cells = (failure.trial_id, failure.label, failure.reason, str(failure.log))
+            table.add_row(*map(escape, cells))
         console.print(table)
     console.print(
         f"{plan.study}: {summary.done} of {len(plan.runnable)} trials done"
         + (f", {len(summary.failures)} failed" if summary.failures else "")
         + (f", {len(plan.refused)} refused" if plan.refused else "")
     )
-    console.print(f"MLflow store: {summary.uri}   (browse it: sweep ui --dir {folder})")
+    console.print(_store_line(summary.uri, folder), markup=False)
     if summary.undelivered:
         console.print(
             f"MLflow does not have everything yet: {summary.undelivered}. Nothing is lost: "
@@ -322,3 +341,7 @@ def _show_plan(plan: Plan, rows: list[dict[str, Any]], console: Console) -> None
             for device, rate in SUSTAINED_FLOPS.items()
         )
         console.print(f"training all of them takes {flops / 1e15:,.3f} PFLOP: about {hours}")
+
+
+if __name__ == "__main__":
+    main()

@@ -137,7 +137,7 @@ class Display:
         epochs = sum(row.epochs for row in self.rows.values())
         ended = ("done", "failed")
         passed = sum(r.epochs if r.state in ended else r.epoch for r in self.rows.values())
-        return passed / epochs
+        return passed / epochs if epochs else 1.0
 
     def _remaining(self, row: _Row) -> float | None:
         if not row.seconds:

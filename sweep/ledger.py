@@ -1,30 +1,38 @@
 """The ledger: what is known of every trial, by its identity, in plain files.
 
     trials/<trial id>/trial.json     what the trial is
-                      state.json     running, done or failed; attempts; why
+                      state.json     running, interrupted, done or failed; attempts; why
                       journal.jsonl  one line per epoch, appended once
                       result.json    the measurements of a finished trial
                       failure.txt    the traceback of the last failure
                       checkpoints/
 
-A trial belongs to no sweep: two sweeps that share it find each other's result. The process that
-trains a trial is the only one that writes to its folder, and every file but the journal appears
-whole, by a rename.
+A trial belongs to no sweep: two sweeps that share it find each other's result. One command at a
+time runs trials in a working folder (``Ledger.held``), one process at a time trains a trial, and
+every file but the journal appears whole, by a rename.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+from sweep.errors import UserError
 from sweep.spec.trial import Trial
 
-State = Literal["planned", "running", "done", "failed"]
+State = Literal["planned", "running", "interrupted", "done", "failed"]
+
+
+class FolderError(UserError, OSError):
+    """The working folder cannot be used: it cannot be written to, or another sweep runs in it."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,35 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other process from running trials in this working folder.
+
+        The operating system lets go of it when this process ends, however it ends.
+
+        Raises:
+            FolderError: another process has it, or the folder cannot be written to.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / "lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise FolderError(f"cannot write to {self.folder}: {error.strerror}") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                holder = lock.read().strip() or "unknown"
+                raise FolderError(
+                    f"another sweep runs in {self.folder} (process {holder}); "
+                    "wait for it, or use another --dir"
+                ) from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
 
     def trial_folder(self, trial_id: str) -> Path:
         """Return the folder of a trial."""
@@ -120,6 +157,15 @@ class Ledger:
             trial_id,
             Entry("failed", before.attempts, reason, before.started, time.time()),
         )
+
+    def interrupt(self, trial_id: str) -> bool:
+        """Note that a running attempt was stopped; return whether there was one."""
+        before = self.entry(trial_id)
+        if before.state != "running":
+            return False
+        entry = Entry("interrupted", before.attempts, "", before.started, time.time())
+        self._set(trial_id, entry)
+        return True
 
     def failure_path(self, trial_id: str) -> Path:
         """Return where the traceback of a trial's last failure lies."""

@@ -33,7 +33,7 @@ CIFAR_STEM_UP_TO = 64
 TRAINING_FLOPS_PER_MAC = 6
 """Two operations per MAC, forward once and backward twice."""
 
-SUSTAINED_FLOPS = {"one A100-class GPU": 50e12, "one CPU core": 20e9}
+SUSTAINED_FLOPS = {"one A100-class GPU in bf16": 50e12, "one CPU core": 20e9}
 """Assumed floating-point operations per second in training, for the estimate of a plan."""
 
 
@@ -223,7 +223,9 @@ def _placed(space: Space, image_size: int) -> list[_Placed]:
     """Return the backbones of a space in its order; all wrong weights and placements at once."""
     from sweep.models.build import check_weights
 
-    placed, problems = [], []
+    placed: list[_Placed] = []
+    problems: list[Problem] = []
+    named: dict[tuple[str, str], tuple[str, ...]] = {}
     for point in space.backbones:
         try:
             if point.weights is not None:
@@ -231,7 +233,10 @@ def _placed(space: Space, image_size: int) -> list[_Placed]:
         except ValueError as error:
             problems.append(Problem((*point.place, "weights"), str(error)))
         try:
-            placed.append(_place(point, image_size))
+            one = _place(point, image_size)
+            if named.setdefault((point.name, one.placement), one.sites) != one.sites:
+                raise ValueError(f"placement {one.placement!r} is the name of other sites already")
+            placed.append(one)
         except ValueError as error:
             at = point.placement.place if point.placement else point.place
             problems.append(Problem(at, str(error)))
@@ -242,13 +247,19 @@ def _placed(space: Space, image_size: int) -> list[_Placed]:
 
 def _place(point: BackbonePoint, image_size: int) -> _Placed:
     from sweep.models.build import PROBE_SIZE, resolve_placement
-    from sweep.models.placement import site_shapes
+    from sweep.models.placement import POLICIES, site_shapes
 
     own = point.placement.sites if point.placement else None
     name = point.placement.name if point.placement else BACKBONES[point.name].default_placement
     stem = point.stem
     if stem == "auto":
         stem = "cifar" if image_size <= CIFAR_STEM_UP_TO else "imagenet"
+    if point.weights is not None and stem == "cifar":
+        raise ValueError(
+            f"weights {point.weights!r} are of the ImageNet stem; set stem: imagenet, or no weights"
+        )
+    if own is not None and name in POLICIES:
+        raise ValueError(f"{name!r} is the name of a policy; give your own sites another one")
     sites = resolve_placement(point.name, own or name)
     site_shapes(point.name, stem, sites, PROBE_SIZE)  # refuses what is no feature map
     choice = BackboneChoice(name=point.name, stem=stem, weights=point.weights)

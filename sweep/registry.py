@@ -12,7 +12,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from importlib import metadata
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from sweep.errors import UserError
 
@@ -54,13 +54,15 @@ class Registry(Generic[Part]):
             other distributions offer theirs.
     """
 
+    _origin: ClassVar[str] = "sweep"
+    """Of what is being imported; for all tables, since one plug-in may register in several."""
+
     def __init__(self, kind: str, package: str) -> None:
         self.kind = kind
         self.package = package
         self._parts: dict[str, Part] = {}
         self._origins: dict[str, str] = {}
         self._loaded = self._loading = False
-        self._origin = "sweep"
 
     def register(self, name: str) -> Callable[[Part], Part]:
         """Return a decorator that enters a part under ``name``.
@@ -73,7 +75,7 @@ class Registry(Generic[Part]):
             if name in self._parts:
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
             self._parts[name] = part
-            self._origins[name] = self._origin
+            self._origins[name] = Registry._origin
             return part
 
         return enter
@@ -119,17 +121,17 @@ class Registry(Generic[Part]):
             importlib.import_module(f"{self.package}.{module.name}")
         for entry_point in metadata.entry_points(group=self.package):
             if entry_point.dist is not None:
-                self._origin = f"{entry_point.dist.name}=={entry_point.dist.version}"
+                Registry._origin = f"{entry_point.dist.name}=={entry_point.dist.version}"
             try:
                 entry_point.load()
             except Exception as error:
                 raise PluginError(
-                    f"the plug-in {self._origin} cannot be imported "
+                    f"the plug-in {Registry._origin} cannot be imported "
                     f"(entry point {entry_point.name!r} of {self.package}): "
                     f"{type(error).__name__}: {' '.join(str(error).split())}"
                 ) from error
             finally:
-                self._origin = "sweep"
+                Registry._origin = "sweep"
 
 
 ATTENTION: Registry[type[AttentionModule]] = Registry("attention module", "sweep.attention")

@@ -160,8 +160,11 @@ class Dataset(ABC):
             return None
         fraction = config.val_size < 1
         held = math.ceil(config.val_size * total) if fraction else int(config.val_size)
-        if held >= total:
-            raise DatasetError(f"dataset.val_size (={config.val_size}) of {total} training images")
+        if not self.num_classes <= held < total:
+            raise DatasetError(
+                f"dataset.val_size (={config.val_size}) of {total} training images: at least one "
+                f"for each of {self.num_classes} classes, and fewer than all"
+            )
         if config.subset is not None and config.subset > total - held:
             raise DatasetError(
                 f"dataset.subset (={config.subset}): {total - held} training images are left "

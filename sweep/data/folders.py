@@ -30,11 +30,12 @@ class FolderDataset(LabelledDataset):
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Return the names of the folders in ``folder``, sorted; [] if it is no folder."""
+    """Return the names of the folders with images in ``folder``, sorted; [] if it is no folder."""
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")
+        names = [entry.name for entry in entries if entry.is_dir() and entry.name[0] != "."]
+    return sorted(name for name in names if any(True for _ in image_files(folder / name)))
 
 
 def read_classes(folder: Path, classes: list[str]) -> Pool:

@@ -11,6 +11,7 @@ from sweep.attention.base import AttentionConfig, AttentionModule, Fit, OnIndivi
 from sweep.models.base import Stem
 from sweep.models.placement import AttentiveModel, check_sites, policy_sites, site_shapes
 from sweep.registry import ATTENTION, BACKBONES, nearest
+from sweep.spec.trial import Trial
 
 PROBE_SIZE = 64
 """Side of the images that channel counts are read off with; they do not depend on it."""
@@ -111,6 +112,18 @@ def build_model(
         for site, (channels, fitted_config) in fitted.items()
     }
     return AttentiveModel(model, modules)
+
+
+def model_of(trial: Trial) -> AttentiveModel:
+    """Return the model of a trial, with fresh weights."""
+    return build_model(
+        trial.backbone.name,
+        {"name": trial.attention, **trial.hyperparameters},
+        trial.sites,
+        trial.num_classes,
+        trial.backbone.stem,
+        trial.on_indivisible,
+    )
 
 
 def fitted_configs(

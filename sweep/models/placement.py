@@ -2,7 +2,9 @@
 
 A module of attention is applied to the output of the module at its site by a forward hook. The
 backbone itself is not touched: its parameters keep their names, so that torchvision's weights load
-into it. The policies are those that reproduce the parameter counts of the two papers.
+into it, and its initialisation does not reach the attention modules, which have torch's. (In code
+that writes attention into torchvision's ResNet, that class initialises its convolutions too.) The
+policies are those that reproduce the parameter counts of the two papers.
 """
 
 from __future__ import annotations

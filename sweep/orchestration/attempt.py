@@ -6,6 +6,7 @@ it. A failure of training is an outcome, not an exception: the process goes on w
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import time
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 
 from sweep.ledger import Ledger
-from sweep.models.build import build_model
+from sweep.models.build import model_of
 from sweep.profiling.cost import count_macs_fvcore
 from sweep.spec.trial import Trial
 from sweep.training.loop import EpochReport, train_epochs
@@ -54,7 +55,9 @@ def attempt(job: Job) -> Generator[EpochReport, None, Outcome]:
     """
     ledger, trial = Ledger(Path(job.folder)), job.trial
     if (known := ledger.result(trial.trial_id)) and ledger.is_done(trial.trial_id):
-        return Outcome(known["metrics"])  # its worker died between the result and saying so
+        # Its worker died between storing the result and saying so.
+        ledger.drop_checkpoints(trial.trial_id, keep_best=job.keep_best)
+        return Outcome(known["metrics"])
     isolate(job.cpus)
     ledger.begin(trial)
     try:
@@ -70,9 +73,9 @@ def attempt(job: Job) -> Generator[EpochReport, None, Outcome]:
 
 def isolate(cpus: int) -> None:
     """Reset the state that one trial could leave to the next in the same process."""
+    gc.collect()  # loaders and their worker processes go in cycles
     torch.set_num_threads(cpus)
     torch.set_default_dtype(torch.float32)
-    torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = False
     torch.set_grad_enabled(True)
@@ -81,8 +84,14 @@ def isolate(cpus: int) -> None:
 
 
 def pick_device(gpus: float) -> torch.device:
-    """Return the GPU that this process was given, or the CPU if the trial asked for none."""
-    return torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")
+    """Return the GPU that this process was given, or the CPU if the trial asked for none.
+
+    Raises:
+        RuntimeError: a GPU was given that torch cannot use.
+    """
+    if gpus > 0 and not torch.cuda.is_available():
+        raise RuntimeError("torch cannot use the GPU (driver, or a build without CUDA?)")
+    return torch.device("cuda" if gpus > 0 else "cpu")
 
 
 def _trained(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
@@ -132,15 +141,11 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def _fvcore(trial: Trial) -> dict[str, Any]:
-    model = build_model(
-        trial.backbone.name,
-        {"name": trial.attention, **trial.hyperparameters},
-        trial.sites,
-        trial.num_classes,
-        trial.backbone.stem,
-        trial.on_indivisible,
-    )
-    return asdict(count_macs_fvcore(model, int(trial.dataset_settings["image_size"])))
+    """Return fvcore's count, or why there is none: it cannot trace every module."""
+    try:
+        return asdict(count_macs_fvcore(model_of(trial), int(trial.dataset_settings["image_size"])))
+    except Exception as error:  # a side figure; whatever it is, the training stands
+        return {"macs": None, "unsupported": [_reason(error)]}
 
 
 def _reason(error: Exception) -> str:

@@ -24,6 +24,7 @@ QUIET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's own experiment state; ours is the ledger
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C must reach the command; Tune's would swallow it
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -43,25 +44,24 @@ WORKER_RESTARTS = 2
 
 
 class RayRunner:
-    """Runs jobs on a Ray cluster: a given one, or one started on this machine; see ``Runner``.
+    """Runs jobs on a Ray cluster of its own on this machine; see ``Runner``.
 
     Args:
-        address: of a running cluster; None starts one here, for the time of the run.
         max_concurrent: upper limit of trials at once.
     """
 
-    def __init__(self, address: str | None = None, max_concurrent: int | None = None) -> None:
+    def __init__(self, max_concurrent: int | None = None) -> None:
         self.max_concurrent = max_concurrent
         ray.init(
-            address=address,
-            include_dashboard=None if address else False,
+            address="local",  # never one that happens to run here
+            include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=True,
         )
 
     def capacity(self) -> tuple[float, float]:
-        """Return the CPU cores and GPUs of the cluster."""
+        """Return the CPU cores and GPUs that there are."""
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
 
@@ -82,19 +82,20 @@ class RayRunner:
                 storage_path=str(scratch),
                 verbose=0,
                 progress_reporter=_Silent(),
-                callbacks=[_Relay(listener)],
+                callbacks=[_Relay(listener, Ledger(Path(first.folder)))],
                 # Ours are in the ledger; Tune would ask for one at the end of every trial.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=WORKER_RESTARTS),
             ),
         )
-        with _quiet(Path(first.folder) / "ray.log"):
-            tuner.fit()
-        shutil.rmtree(scratch, ignore_errors=True)
-        _close_abandoned(jobs, listener)
+        try:
+            with _quiet(Path(first.folder) / "ray.log"):
+                tuner.fit()
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def close(self) -> None:
-        """Stop the cluster if it was started here, else leave it."""
+        """Stop the cluster, and with it every trial that still runs."""
         ray.shutdown()
 
 
@@ -143,12 +144,12 @@ class TrialActor(tune.Trainable):
 class _Relay(tune.Callback):
     """Tells the listener what Tune tells its callbacks."""
 
-    def __init__(self, listener: Listener | None) -> None:
-        self.listener = listener
+    def __init__(self, listener: Listener | None, ledger: Ledger) -> None:
+        self.listener, self.ledger = listener, ledger
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Be stored without the listener: for a restore by Tune, which never happens."""
-        return _Relay, (None,)
+        return _Relay, (None, self.ledger)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if self.listener:
@@ -157,6 +158,17 @@ class _Relay(tune.Callback):
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if self.listener:
             self.listener.restarted(_trial_id(trial))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Close a trial that Tune gave up, because its worker died too often."""
+        trial_id = _trial_id(trial)
+        if self.ledger.entry(trial_id).state != "failed":
+            error = trial.get_error()
+            last = str(error).strip().splitlines()[0] if error else "no reason given"
+            reason = f"the worker process died {WORKER_RESTARTS + 1} times, at last: {last}"
+            self.ledger.fail(trial_id, reason, str(error))
+        if self.listener:
+            self.listener.ended(trial_id, Outcome({}, self.ledger.entry(trial_id).reason))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -178,17 +190,6 @@ class _Silent(tune.ProgressReporter):
 
     def report(self, trials: list[Any], done: bool, *sys_info: Any) -> None:
         """Is never called."""
-
-
-def _close_abandoned(jobs: Sequence[Job], listener: Listener) -> None:
-    """Mark as failed what neither ended nor will go on: its worker died too often."""
-    for job in jobs:
-        trial_id = job.trial.trial_id
-        ledger = Ledger(Path(job.folder))
-        if ledger.entry(trial_id).state not in ("done", "failed"):
-            reason = f"the worker process died {WORKER_RESTARTS + 1} times"
-            ledger.fail(trial_id, reason, reason)
-            listener.ended(trial_id, Outcome({}, reason))
 
 
 def _plain(job: Job) -> dict[str, Any]:

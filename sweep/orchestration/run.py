@@ -33,6 +33,8 @@ TAG_LENGTH = 7500
 """Characters that every MLflow store takes in a tag."""
 DELIVERY_SECONDS = 120.0
 """How long a finished sweep waits for MLflow to take what is left."""
+INTERRUPTED_SECONDS = 10.0
+"""How long an interrupted one does."""
 
 
 @dataclass(frozen=True)
@@ -85,19 +87,25 @@ def run_sweep(
 
     Raises:
         NoRoomError: a trial asks for more than the machine has.
+        FolderError: another sweep runs in the folder, or it cannot be written to.
+        KeyboardInterrupt: Ctrl-C; trials that ran are marked, and go on in the next run.
         MissingDatasetError: the data set is not here.
     """
     ledger = Ledger(folder)
-    todo = missing(plan, ledger)
-    root = _dataset_root(space) if todo else None
     uri = tracking_uri(folder, space.tracking.uri)
     delivery = Delivery(_record(space, plan), ledger, uri)
     relay = _Relay(listener, delivery)
-    if todo:
-        _run_jobs(space, todo, root, folder, runner, relay, delivery)
-    else:
-        delivery.start()
-    delivered = delivery.close(DELIVERY_SECONDS)
+    with ledger.held():
+        todo = missing(plan, ledger)
+        try:
+            _run_jobs(space, todo, dataset_root(space), folder, runner, relay, delivery)
+        except KeyboardInterrupt:
+            for planned in todo:
+                if ledger.interrupt(planned.trial.trial_id):
+                    delivery.notify(planned.trial.trial_id)
+            delivery.close(INTERRUPTED_SECONDS)
+            raise
+        delivered = delivery.close(DELIVERY_SECONDS)
     # Only now: a stored plan says that nothing but its trials stands between it and "all done".
     write_text(plan_path(folder, plan.study), plan_record(plan, key))
     return Summary(
@@ -118,6 +126,9 @@ def _run_jobs(
     relay: _Relay,
     delivery: Delivery,
 ) -> None:
+    if not todo:
+        delivery.start()
+        return
     if runner == "inline":
         import os
 
@@ -164,8 +175,12 @@ def _jobs(
     ]
 
 
-def _dataset_root(space: Space) -> str | None:
-    """Return the folder of the data set, found once here, so that every worker reads the same."""
+def dataset_root(space: Space) -> str | None:
+    """Return the folder of the data set, found once here, so that every worker reads the same.
+
+    Raises:
+        MissingDatasetError: it is not on this machine.
+    """
     kind = DATASETS[space.dataset]
     found = kind(kind.Config.model_validate(space.dataset_settings)).find()
     return str(found.absolute()) if found is not None else None
@@ -230,19 +245,20 @@ def _environment() -> dict[str, Any]:
 def _versions() -> dict[str, str]:
     """Return the versions of this package and of the code it runs from."""
     versions = {"sweep.version": __version__}
+    root = Path(__file__).parents[2]
     try:
-        commit = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-        versions["mlflow.source.git.commit"] = commit.stdout.strip()
+        if Path(_git(root, "rev-parse", "--show-toplevel")) == root:  # and no other repository
+            versions["mlflow.source.git.commit"] = _git(root, "rev-parse", "HEAD")
+            versions["sweep.dirty"] = str(bool(_git(root, "status", "--porcelain", "-uno")))
     except (OSError, subprocess.SubprocessError):
         pass  # installed without its repository
     return versions
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
 
 
 def _source(space: Space) -> str:

@@ -67,8 +67,8 @@ class Recipe(BaseModel):
     """Of the cross-entropy in training; a reported loss is without."""
     augmentation: Literal["standard", "none"] = "standard"
     """"standard" (the data set's own) or "none"."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of the forward pass: "fp32", or autocast to "bf16" or "fp16"."""
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """Of the forward pass: "fp32", "tf32" (of NVIDIA GPUs), or autocast to "bf16" or "fp16"."""
     channels_last: bool = False
     """Memory layout (B, H, W, C) of images and convolutions."""
     evaluate: Literal["best", "last"] = "best"
@@ -93,6 +93,8 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"warmup_epochs (={self.warmup_epochs:g}) must not exceed epochs (={self.epochs})"
             )
+        if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
         if self.accumulate > self.batch_size:
             raise ValueError(
                 f"accumulate (={self.accumulate}) must not exceed batch_size (={self.batch_size})"

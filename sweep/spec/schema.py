@@ -37,7 +37,7 @@ class Resources(Section):
 
     cpus: PositiveInt = 1
     """CPU cores per trial; also the number of threads of its CPU kernels."""
-    gpus: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
+    gpus: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = "auto"
     """GPUs per trial, a fraction to share one; "auto" is one where there are any, else none."""
     workers: NonNegativeInt = 0
     """Processes per trial that read and decode a streamed data set."""

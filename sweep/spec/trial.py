@@ -72,6 +72,7 @@ class Trial(BaseModel):
                 "task",
                 "dataset",
                 "dataset_content",
+                "num_classes",
                 "backbone",
                 "sites",
                 "attention",

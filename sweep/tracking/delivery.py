@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 5.0
+PARAM_LENGTH = 500
+"""Characters of a parameter that every MLflow store takes; plan.json has all sites."""
 BATCH = 1000
 """Metrics that MLflow takes in one request."""
 
@@ -63,8 +64,8 @@ class _Cursor:
     """Of the last journal line that was sent."""
     ended: float = 0.0
     """When the attempt ended whose end was sent; 0 if none was."""
-    studies: dict[str, dict[str, str]] = field(default_factory=dict)
-    """By sweep, the tags that it has given the trial's run."""
+    studies: list[str] = field(default_factory=list)
+    """Sweeps that the trial's run says it is a member of."""
 
 
 class Delivery:
@@ -85,10 +86,12 @@ class Delivery:
         self._experiment = ""
         self._records = {record.trial.trial_id: record for record in sweep.trials}
         self._order = {trial_id: place for place, trial_id in enumerate(self._records)}
+        self._tagged: set[str] = set()
         self._pending: set[str] = set()
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = threading.Event()
+        self._given_up = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlflow-delivery", daemon=True)
 
     def start(self) -> None:
@@ -106,6 +109,7 @@ class Delivery:
         self._closing.set()
         self._wake.set()
         self._thread.join(timeout)
+        self._given_up.set()
         return not self._thread.is_alive() and not self.problem
 
     def _run(self) -> None:
@@ -127,6 +131,8 @@ class Delivery:
         with self._lock:
             pending = sorted(self._pending)
         for trial_id in pending:
+            if self._given_up.is_set():  # somebody else may deliver by now
+                return
             with self._lock:
                 self._pending.discard(trial_id)
             try:
@@ -143,14 +149,28 @@ class Delivery:
         if self._client is not None:
             return self._client
         client = open_client(self.uri)
+        client.search_experiments(max_results=1)  # a store that is down takes its time to say so
+        if self._given_up.is_set():
+            raise TimeoutError("given up")
         self._experiment = experiment_id(client, self.sweep.study, self.ledger.folder, self.uri)
-        self._runs = {
-            run.data.tags[names.TRIAL_ID]: run
-            for run in _search(client, f"tags.`{names.KIND}` = 'trial'")
-        }
+        self._runs = self._known_runs(client)
         self.parent_id = self._begin_parent(client)
         self._client = client
         return client
+
+    def _known_runs(self, client: MlflowClient) -> dict[str, Run]:
+        """Return the run of every trial that the store knows.
+
+        A request that was answered too late may have made a second run of a trial; the one that
+        was written to is the trial's, else the first.
+        """
+        runs: dict[str, Run] = {}
+        for run in _search(client, f"tags.`{names.KIND}` = 'trial'"):
+            trial_id = run.data.tags[names.TRIAL_ID]
+            cursor = read_cursor(self.ledger, trial_id, self.uri)
+            if trial_id not in runs or (cursor and cursor.run_id == run.info.run_id):
+                runs[trial_id] = run
+        return runs
 
     def _begin_parent(self, client: MlflowClient) -> str:
         found = client.search_runs(
@@ -195,40 +215,50 @@ class Delivery:
     def _deliver(self, client: MlflowClient, record: TrialRecord) -> None:
         """Bring a trial's run up to its ledger folder; a second time changes nothing."""
         trial_id = record.trial.trial_id
-        if trial_id not in self._runs:
-            self._runs[trial_id] = self._create(client, record)
-        run_id = str(self._runs[trial_id].info.run_id)
+        run_id = self._run_id(client, record)
         cursor = read_cursor(self.ledger, trial_id, self.uri)
         if cursor is None or cursor.run_id != run_id:  # new, or its run was deleted in MLflow
             cursor = _Cursor(self.uri, run_id)
+            self._describe(client, run_id, record)
         self._tag_membership(client, record, cursor)
         self._send_epochs(client, trial_id, cursor)
         self._send_end(client, trial_id, cursor)
         write_text(_cursor_path(self.ledger, trial_id), json.dumps(asdict(cursor)))
 
-    def _create(self, client: MlflowClient, record: TrialRecord) -> Run:
-        from mlflow.entities import Metric, Param
-
+    def _run_id(self, client: MlflowClient, record: TrialRecord) -> str:
+        """Return the run of a trial; created, and remembered at once, if there is none."""
         trial = record.trial
-        run = client.create_run(
+        if trial.trial_id not in self._runs:
+            self._runs[trial.trial_id] = self._create(client, record)
+        return str(self._runs[trial.trial_id].info.run_id)
+
+    def _create(self, client: MlflowClient, record: TrialRecord) -> Run:
+        trial = record.trial
+        return client.create_run(
             self._experiment,
             run_name=f"{trial.backbone.name} {record.label} seed {trial.seed}",
             tags={
                 names.KIND: "trial",
                 names.TRIAL_ID: trial.trial_id,
                 names.ADJUSTED: record.adjusted,
+                names.PLUGINS: ", ".join(trial.plugins),
                 "mlflow.parentRunId": self.parent_id,
             },
             start_time=int(self.ledger.entry(trial.trial_id).started * 1000),
         )
-        now = time.time_ns() // 1_000_000
+
+    def _describe(self, client: MlflowClient, run_id: str, record: TrialRecord) -> None:
+        """Say on a run what its trial is; a second time changes nothing."""
+        from mlflow.entities import Metric, Param
+
+        # Costs have no time of their own; with a fixed one they are kept once, however often sent.
+        then = int(self.ledger.entry(record.trial.trial_id).started * 1000)
         client.log_batch(
-            run.info.run_id,
-            metrics=[Metric(key, value, now, 0) for key, value in record.costs.items()],
-            params=[Param(key, str(value)) for key, value in run_params(trial).items()],
+            run_id,
+            metrics=[Metric(key, value, then, 0) for key, value in record.costs.items()],
+            params=[Param(key, str(value)) for key, value in run_params(record.trial).items()],
         )
-        _log_dataset(client, str(run.info.run_id), trial)
-        return run
+        _log_dataset(client, run_id, record.trial)
 
     def _tag_membership(self, client: MlflowClient, record: TrialRecord, cursor: _Cursor) -> None:
         """Say on a trial's run what it is in this sweep, where that is new or has changed."""
@@ -241,10 +271,13 @@ class Delivery:
             names.PLACEMENT: trial.placement,
             names.PRESET: trial.preset or "",
         }
-        if cursor.studies.get(study) != tags:
-            named = [RunTag(names.per_sweep(key, study), value) for key, value in tags.items()]
-            client.log_batch(cursor.run_id, tags=named)
-            cursor.studies[study] = tags
+        named = {names.per_sweep(key, study): value for key, value in tags.items()}
+        has = self._runs[trial.trial_id].data.tags  # of when this sweep began
+        if trial.trial_id not in self._tagged and any(has.get(k) != v for k, v in named.items()):
+            client.log_batch(cursor.run_id, tags=[RunTag(k, v) for k, v in named.items()])
+        self._tagged.add(trial.trial_id)
+        if study not in cursor.studies:
+            cursor.studies.append(study)
 
     def _send_epochs(self, client: MlflowClient, trial_id: str, cursor: _Cursor) -> None:
         from mlflow.entities import Metric
@@ -280,7 +313,11 @@ class Delivery:
                 names.FVCORE_MACS: result["fvcore"]["macs"],
             }
             timestamp = int(entry.ended * 1000)
-            metrics = [Metric(k, v, timestamp, result["epochs"]) for k, v in numbers.items()]
+            metrics = [
+                Metric(k, v, timestamp, result["epochs"])
+                for k, v in numbers.items()
+                if v is not None
+            ]
             tags.append(RunTag(names.DEVICE, result["environment"]["device"]))
             tags += [
                 RunTag(names.ENVIRONMENT + key, str(value))
@@ -297,7 +334,7 @@ class Delivery:
             client.log_artifact(cursor.run_id, str(best[-1]), "checkpoints")
         client.set_terminated(
             cursor.run_id,
-            "FINISHED" if entry.state == "done" else "FAILED",
+            {"done": "FINISHED", "interrupted": "KILLED"}.get(entry.state, "FAILED"),
             end_time=int(entry.ended * 1000),
         )
         cursor.ended = entry.ended
@@ -325,7 +362,7 @@ def read_cursor(ledger: Ledger, trial_id: str, uri: str) -> _Cursor | None:
 
 
 def run_params(trial: Trial) -> dict[str, Any]:
-    """Return the parameters of a trial's run: all that its identity is made of, flat."""
+    """Return the parameters of a trial's run: what a person compares runs by, flat."""
     return {
         "task": trial.task,
         "dataset": trial.dataset,
@@ -333,7 +370,7 @@ def run_params(trial: Trial) -> dict[str, Any]:
         "backbone": trial.backbone.name,
         "stem": trial.backbone.stem,
         "weights": trial.backbone.weights or "none",
-        "sites": len(trial.sites),
+        "sites": ", ".join(trial.sites)[:PARAM_LENGTH] or "none",
         "attention": trial.attention,
         **{names.HYPERPARAMETER + k: v for k, v in trial.hyperparameters.items()},
         **{f"recipe.{k}": v for k, v in trial.recipe.model_dump(mode="json").items()},

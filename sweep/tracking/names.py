@@ -24,6 +24,8 @@ PLACEMENT = "sweep.placement"
 METRIC = "sweep.metric"
 QUESTION = "sweep.question"
 ADJUSTED = "sweep.adjusted"
+PLUGINS = "sweep.plugins"
+"""Distributions and versions of the plug-ins that a trial is made of."""
 DEVICE = "sweep.device"
 REFUSED = "sweep.refused"
 """Tag of a parent run, JSON: count, and items of [label, backbone, reason], of what cannot exist;

@@ -60,7 +60,7 @@ def _load(path: Path, device: torch.device) -> dict[str, Any]:
 
 def _save(path: Path, state: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".{os.getpid()}.partial")
     with partial.open("wb") as file:
         torch.save(state, file)
         file.flush()

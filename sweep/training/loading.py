@@ -192,7 +192,7 @@ class StreamLoader(Loader):
             batch_size=None,  # the sampler makes the batches
             sampler=self.sampler,
             num_workers=workers,
-            persistent_workers=workers > 0,
+            persistent_workers=workers > 0 and train,
             prefetch_factor=PREFETCH if workers > 0 else None,
             pin_memory=device.type == "cuda",
             # Its own: by default it would draw from the generator of the training loop.

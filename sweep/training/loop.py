@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sweep.models.build import build_model
+from sweep.models.build import model_of
 from sweep.models.placement import AttentiveModel
 from sweep.registry import DATASETS, TASKS
 from sweep.spec.trial import Trial
@@ -271,14 +271,7 @@ def evaluate(
 
 
 def _build(trial: Trial) -> AttentiveModel:
-    model = build_model(
-        trial.backbone.name,
-        {"name": trial.attention, **trial.hyperparameters},
-        trial.sites,
-        trial.num_classes,
-        trial.backbone.stem,
-        trial.on_indivisible,
-    )
+    model = model_of(trial)
     if trial.backbone.weights is not None:
         from torchvision.models import get_model_weights
 

@@ -7,20 +7,28 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {
+    "fp32": torch.float32,
+    "tf32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 
 
 class Precision:
     """How one trial computes.
 
     Args:
-        name: "fp32", "bf16" or "fp16".
+        name: "fp32", "tf32" (of NVIDIA GPUs), "bf16" or "fp16".
         device: where it runs.
     """
 
-    def __init__(self, name: Literal["fp32", "bf16", "fp16"], device: torch.device) -> None:
+    def __init__(self, name: Literal["fp32", "tf32", "bf16", "fp16"], device: torch.device) -> None:
         self.dtype = DTYPES[name]
         self.device = device
+        # Of the process: every trial sets them, so that none inherits another's.
+        torch.set_float32_matmul_precision("highest" if name == "fp32" else "high")
+        torch.backends.cudnn.allow_tf32 = name != "fp32"
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
 
     def autocast(self) -> torch.autocast:

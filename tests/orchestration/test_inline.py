@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
-from sweep.ledger import Ledger
+from sweep.ledger import FolderError, Ledger
 from sweep.orchestration.resources import NoRoomError
 from sweep.tracking import names
 from tests.orchestration.conftest import Recorder, Run
@@ -116,8 +118,9 @@ def test_diverging_trial_fails_alone_and_is_tried_again(run: Runner, folder: Pat
 
 
 def test_mlflow_that_is_down_costs_nothing_and_gets_all_later(
-    run: Runner, folder: Path, empty_store: Path
+    run: Runner, folder: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("sweep.orchestration.run.DELIVERY_SECONDS", 3.0)
     (folder / "mlflow.db").unlink()
     (folder / "mlflow.db").mkdir()  # no database can be opened here
     offline = run("attention=[none]")
@@ -125,6 +128,7 @@ def test_mlflow_that_is_down_costs_nothing_and_gets_all_later(
     assert offline.summary.undelivered
     (folder / "mlflow.db").rmdir()
     shutil.copy(empty_store, folder / "mlflow.db")
+    monkeypatch.undo()
     online = run("attention=[none]")
     assert online.summary.ran == 0
     assert not online.summary.undelivered
@@ -182,3 +186,84 @@ def test_interrupted_trial_goes_on_from_its_checkpoint(run: Runner, folder: Path
         for f in (folder, tmp_path / "undisturbed")
     ]
     assert results[0] == results[1]
+
+
+def test_two_commands_do_not_share_a_working_folder(run: Runner, folder: Path) -> None:
+    code = (
+        "import sys, pathlib; from sweep.ledger import Ledger\n"
+        "with Ledger(pathlib.Path(sys.argv[1])).held():\n"
+        "    print('held', flush=True); sys.stdin.read()\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(FolderError, match=rf"another sweep runs in .* \(process {other.pid}\)"):
+            run("attention=[none]")
+        other.kill()  # the lock of a dead process is no lock
+    assert run("attention=[none]").summary.done == 1
+
+
+def test_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ledger = Ledger(tmp_path / "file" / "sweeps")
+    with pytest.raises(FolderError, match="cannot write to"), ledger.held():
+        pass
+
+
+def test_run_that_was_created_but_never_described_is_completed(run: Runner, folder: Path) -> None:
+    """As after a kill between two requests: the run exists, and nothing is in it."""
+    first = run("attention=[none]")
+    (trial_id,) = (p.trial.trial_id for p in first.plan.trials)
+    client = client_of(folder)
+    (whole,) = runs_of(folder, "trial")
+    client.delete_run(whole.info.run_id)
+    tags = {names.KIND: "trial", names.TRIAL_ID: trial_id}
+    orphan = client.create_run(whole.info.experiment_id, tags=tags)
+    assert run("attention=[none]").summary.ran == 0
+    (completed,) = runs_of(folder, "trial")
+    assert completed.info.run_id == orphan.info.run_id
+    assert completed.info.status == "FINISHED"
+    assert completed.data.params == whole.data.params
+    assert completed.data.metrics == whole.data.metrics
+
+
+def test_trial_that_comes_back_to_the_grid_is_a_member_again(run: Runner, folder: Path) -> None:
+    both = "attention=[none, {name: ca, reduction: 16}]"
+    run(both)
+    run("attention=[none]")
+    run(both)
+    tags = [r.data.tags[names.per_sweep(names.MEMBER, "small")] for r in runs_of(folder, "trial")]
+    assert tags == ["yes", "yes"]
+
+
+def test_interrupted_sweep_says_so_in_ledger_and_mlflow(run: Runner, folder: Path) -> None:
+    def stop(trial_id: str, report: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run("attention=[none]", recorder=Recorder(on_epoch=stop))
+    (child,) = runs_of(folder, "trial")
+    assert child.info.status == "KILLED"
+    assert Ledger(folder).entry(child.data.tags[names.TRIAL_ID]).state == "interrupted"
+    run("attention=[none]")
+    (child,) = runs_of(folder, "trial")
+    assert child.info.status == "FINISHED"
+
+
+def test_side_figure_that_cannot_be_counted_costs_no_training(
+    run: Runner, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise TypeError("this module cannot be traced")
+
+    monkeypatch.setattr("sweep.orchestration.attempt.count_macs_fvcore", fail)
+    done = run("attention=[none]")
+    assert not done.summary.failures
+    (child,) = runs_of(folder, "trial")
+    assert names.FVCORE_MACS not in child.data.metrics
+    assert "cannot be traced" in child.data.tags["sweep.fvcore_unsupported"]

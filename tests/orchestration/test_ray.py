@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import psutil
 
 from sweep.ledger import Ledger
 from sweep.training.loop import EpochReport
-from tests.orchestration.conftest import Recorder, Run
+from tests.orchestration.conftest import SPACE, Recorder, Run
 
 Runner = Callable[..., Run]
 
@@ -93,3 +96,25 @@ resources: {{cpus: 1, gpus: 0, max_concurrent: 1}}
     hot = run(runner="ray", text=text)
     assert [f.reason.split(":")[0] for f in hot.summary.failures] == ["NonFiniteLossError"] * 2
     assert all(Ledger(folder).entry(p.trial.trial_id).attempts == 1 for p in hot.plan.trials)
+
+
+def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    space = tmp_path / "small.yaml"
+    space.write_text(SPACE.format(study="small"))
+    command = [sys.executable, "-m", "sweep.cli", "run", str(space), "--dir", str(tmp_path / "s")]
+    command += ["recipe.epochs=30", "attention=[none]"]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    journals = tmp_path / "s" / "trials"
+    deadline = time.monotonic() + 120
+    while not list(journals.glob("*/journal.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    first.send_signal(signal.SIGINT)
+    _, errors = first.communicate(timeout=60)
+    assert first.returncode == 130
+    assert "nothing is lost" in errors
+    assert "Traceback" not in errors
+    (trial,) = journals.iterdir()
+    assert Ledger(tmp_path / "s").entry(trial.name).state == "interrupted"
+    seen = len(Ledger(tmp_path / "s").journal(trial.name))
+    assert 1 <= seen < 30
+    assert (trial / "checkpoints" / "last.pt").exists()
