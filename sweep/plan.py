@@ -230,6 +230,8 @@ def _placed(space: Space, image_size: int) -> list[_Placed]:
         try:
             if point.weights is not None:
                 check_weights(point.name, point.weights)
+                if _stem(point, image_size) == "cifar":
+                    raise ValueError(f"weights {point.weights!r} need `stem: imagenet`")
         except ValueError as error:
             problems.append(Problem((*point.place, "weights"), str(error)))
         try:
@@ -251,19 +253,19 @@ def _place(point: BackbonePoint, image_size: int) -> _Placed:
 
     own = point.placement.sites if point.placement else None
     name = point.placement.name if point.placement else BACKBONES[point.name].default_placement
-    stem = point.stem
-    if stem == "auto":
-        stem = "cifar" if image_size <= CIFAR_STEM_UP_TO else "imagenet"
-    if point.weights is not None and stem == "cifar":
-        raise ValueError(
-            f"weights {point.weights!r} are of the ImageNet stem; set stem: imagenet, or no weights"
-        )
+    stem = _stem(point, image_size)
     if own is not None and name in POLICIES:
         raise ValueError(f"{name!r} is the name of a policy; give your own sites another one")
     sites = resolve_placement(point.name, own or name)
     site_shapes(point.name, stem, sites, PROBE_SIZE)  # refuses what is no feature map
     choice = BackboneChoice(name=point.name, stem=stem, weights=point.weights)
     return _Placed(choice, name, sites)
+
+
+def _stem(point: BackbonePoint, image_size: int) -> Literal["imagenet", "cifar"]:
+    if point.stem == "auto":
+        return "cifar" if image_size <= CIFAR_STEM_UP_TO else "imagenet"
+    return point.stem
 
 
 def _fitted(placed: _Placed, attention: AttentionPoint, space: Space) -> _Model:

@@ -121,7 +121,7 @@ def test_the_cost_is_the_plans(name: str) -> None:
     if stated is None:
         assert "on 2 CPU cores" in cost
         return
-    rate = SUSTAINED_FLOPS["one A100-class GPU"]
+    rate = SUSTAINED_FLOPS["one A100-class GPU in bf16"]
     assert f"{rate / 1e12:g} TFLOP/s" in cost
     for text, plan in zip([h for h in stated.groups() if h], plans(name), strict=True):
         flops = plan.training_flops()

@@ -33,6 +33,8 @@ resources: {{cpus: 1, gpus: 0, max_concurrent: 1}}
 @pytest.fixture(autouse=True)
 def _plain_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    # Ray's workers yield to everything else by default, and so to the other half of the tests.
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)

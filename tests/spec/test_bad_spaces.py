@@ -226,7 +226,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "below the smallest": (
         {"resources": "{gpus: -0.5}"},
-        "8:13: resources.gpus: -0.5 is not 'auto' or a finite number from 0",
+        "8:13: resources.gpus: -0.5 is not 'auto' or a finite number from 0 and up to 1",
     ),
     "above the largest": (
         {"recipe": "{momentum: 1.0}"},
@@ -376,7 +376,7 @@ def test_all_mistakes_of_a_section_come_at_once() -> None:
     assert result.err.splitlines() == [
         "error: space.yaml:8:3: recipe.epochs: 0 is not a whole number above 0",
         "error: space.yaml:9:3: recipe.lr: -1 is not a finite number above 0",
-        "error: space.yaml:10:3: recipe.precision: 'fp8' is not 'fp32', 'bf16' or 'fp16'; "
+        "error: space.yaml:10:3: recipe.precision: 'fp8' is not 'fp32', 'tf32', 'bf16' or 'fp16'; "
         "did you mean 'fp32'?",
         "error: space.yaml:11:3: recipe.nesterov: 1 is not true or false",
     ]
