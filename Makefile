@@ -9,7 +9,7 @@ run: $(STAMP)  ## the quickstart sweep on real data, and its report
 	$(BIN)/sweep report quickstart
 
 test: lint  ## lint, types, layers and all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check

@@ -13,7 +13,8 @@ import pytest
 from mlflow import MlflowClient
 
 from sweep.ledger import FolderError, Ledger
-from sweep.orchestration.resources import NoRoomError
+from sweep.orchestration.resources import NoRoomError, share
+from sweep.spec.schema import Resources
 from sweep.tracking import names
 from tests.orchestration.conftest import Recorder, Run
 
@@ -164,7 +165,10 @@ def test_space_that_asks_for_more_than_there_is(run: Runner) -> None:
     with pytest.raises(NoRoomError, match=r"resources\.cpus = 1000: there are \d+ CPU cores"):
         run("resources.cpus=1000")
     with pytest.raises(NoRoomError, match=r"run with resources\.gpus=auto"):
-        run("resources.gpus=64")
+        share(Resources(gpus=0.5), cpus=4, gpus=0)
+    assert share(Resources(), cpus=4, gpus=0).gpus == 0
+    assert share(Resources(), cpus=4, gpus=8).gpus == 1
+    assert share(Resources(gpus=0.5), cpus=4, gpus=8).gpus == 0.5
 
 
 def test_interrupted_trial_goes_on_from_its_checkpoint(run: Runner, folder: Path, tmp_path) -> None:
