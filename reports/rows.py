@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from sweep.registry import TASKS
+from sweep.registry import ATTENTION, TASKS
 from sweep.spec.labels import module_key, module_labels
 from sweep.tasks.base import Metric
 from sweep.tracking import names
@@ -198,9 +198,17 @@ def _hyperparameters(run: RunRecord) -> dict[str, Value]:
     prefix = names.HYPERPARAMETER
     return {
         key.removeprefix(prefix): _value(text)
-        for key, text in sorted(run.params.items())
+        for key, text in sorted(run.params.items(), key=lambda item: _field_place(run, item[0]))
         if key.startswith(prefix)
     }
+
+
+def _field_place(run: RunRecord, key: str) -> tuple[int, str]:
+    """Return the place of a hyperparameter in its module's Config; unknown ones come last."""
+    attention = run.params["attention"]
+    known = list(ATTENTION[attention].Config.model_fields) if attention in ATTENTION else []
+    field = key.removeprefix(names.HYPERPARAMETER)
+    return known.index(field) if field in known else len(known), field
 
 
 def _value(text: str) -> Value:

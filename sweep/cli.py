@@ -188,6 +188,9 @@ def report(study: str, folder: Path, tracking_uri: str | None, output: Path | No
 @click.option("--port", default=5000, show_default=True)
 def ui(folder: Path, tracking_uri: str | None, host: str, port: int) -> None:
     """Browse the runs in MLflow's own pages."""
+    import socket
+
+    from sweep.tracking.reading import check_store
     from sweep.tracking.store import artifact_root
     from sweep.tracking.store import tracking_uri as resolve
 
@@ -195,6 +198,10 @@ def ui(folder: Path, tracking_uri: str | None, host: str, port: int) -> None:
     if not uri.startswith(("sqlite:", "postgresql", "mysql")):
         click.echo(f"the runs are on a server already: open {uri}")
         return
+    check_store(uri)
+    with socket.socket() as probe:
+        if probe.connect_ex((host, port)) == 0:
+            raise UserError(f"port {port} is in use; choose another one with --port")
     click.echo(f"MLflow on {uri}: open http://{host}:{port} (Ctrl-C ends it)")
     arguments = ["-m", "mlflow", "server", "--backend-store-uri", uri]
     arguments += ["--artifacts-destination", artifact_root(folder).as_uri()]

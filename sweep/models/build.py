@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 from pydantic import ValidationError
@@ -25,6 +26,8 @@ def attention_config(
     Raises:
         ValueError: unknown module, preset, hyperparameter or value; the text says what is allowed.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"attention (={name!r}) must be one of {', '.join(ATTENTION.names())}")
     config = ATTENTION[name].Config
     if preset is not None and preset not in config.presets:
         near = nearest(preset, list(config.presets))
@@ -57,8 +60,7 @@ def build_attention(
     Example:
         >>> build_attention("ela", channels=64, kernel_size=7, groups="in_channels/8")
     """
-    if channels < 1:
-        raise ValueError(f"channels (={channels}) must be at least 1")
+    _check_count("channels", channels)
     config = attention_config(name, preset, **hyperparameters)
     return ATTENTION[name](channels, config)
 
@@ -92,8 +94,9 @@ def build_model(
         raise ValueError(f"stem (={stem!r}) must be 'imagenet' or 'cifar'")
     if on_indivisible not in ("refuse", "nearest"):
         raise ValueError(f"on_indivisible (={on_indivisible!r}) must be 'refuse' or 'nearest'")
-    if num_classes < 1:
-        raise ValueError(f"num_classes (={num_classes}) must be at least 1")
+    _check_count("num_classes", num_classes)
+    if not isinstance(attention, str | Mapping):
+        raise ValueError(f"attention (={attention!r}) must be a name, or a mapping with a name")
     wanted = {"name": attention} if isinstance(attention, str) else dict(attention)
     name = wanted.pop("name", None)
     if not isinstance(name, str):
@@ -124,6 +127,11 @@ def model_of(trial: Trial) -> AttentiveModel:
         trial.backbone.stem,
         trial.on_indivisible,
     )
+
+
+def _check_count(name: str, value: Any) -> None:
+    if not isinstance(value, Integral) or int(value) < 1:
+        raise ValueError(f"{name} (={value!r}) must be a whole number of at least 1")
 
 
 def fitted_configs(

@@ -74,7 +74,7 @@ def read_study(uri: str, study: str) -> StudyRecord:
         UserError: there is no such store, it does not answer, or it has no such study; the message
             names the studies that it has.
     """
-    _check_store(uri)
+    check_store(uri)
     from mlflow.exceptions import MlflowException
 
     try:
@@ -90,8 +90,12 @@ def read_study(uri: str, study: str) -> StudyRecord:
     return StudyRecord(study, parent, tuple(trials), refused, complete)
 
 
-def _check_store(uri: str) -> None:
-    """Refuse an sqlite store that is not there; opening it would create it."""
+def check_store(uri: str) -> None:
+    """Refuse an sqlite store that is not there; opening it would create it.
+
+    Raises:
+        UserError: there is no file, or it is not a store.
+    """
     if not uri.startswith("sqlite:///"):
         return
     path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
