@@ -129,8 +129,9 @@ def environment(device: torch.device) -> dict[str, Any]:
     import torchvision
 
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    threads = torch.get_num_threads()
     return {
-        "device": gpu or f"CPU {platform.machine()}, {torch.get_num_threads()} threads",
+        "device": gpu or f"CPU {platform.machine()}, {threads} thread{'s' * (threads > 1)}",
         "host": platform.node(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
