@@ -105,9 +105,7 @@ def make_plan(space: Space) -> Plan:
     """
     from sweep.data.base import DatasetError
 
-    dataset = DATASETS[space.dataset](
-        DATASETS[space.dataset].Config.model_validate(space.dataset_settings)
-    )
+    dataset = DATASETS[space.dataset].of(space.dataset_settings)
     try:
         train_images = dataset.train_images
     except DatasetError as error:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 from torch import Tensor
@@ -120,6 +121,15 @@ class Dataset(ABC):
 
     def __init__(self, config: DatasetConfig) -> None:
         self.config = config
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Return the data set with the settings of a trial or a search space.
+
+        Raises:
+            pydantic.ValidationError: (a ValueError) an unknown field, a wrong type or value.
+        """
+        return cls(cls.Config.model_validate(settings))
 
     @property
     @abstractmethod

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+
+import torch
 
 from sweep.orchestration.attempt import Job, attempt
 from sweep.orchestration.runner import Listener
@@ -10,6 +13,9 @@ from sweep.orchestration.runner import Listener
 
 class InlineRunner:
     """Runs jobs in their order; see ``Runner``."""
+
+    def capacity(self) -> tuple[float, float]:
+        return os.cpu_count() or 1, torch.cuda.device_count()
 
     def run(self, jobs: Sequence[Job], listener: Listener) -> None:
         for job in jobs:

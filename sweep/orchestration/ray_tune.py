@@ -61,7 +61,6 @@ class RayRunner:
         )
 
     def capacity(self) -> tuple[float, float]:
-        """Return the CPU cores and GPUs that there are."""
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -19,8 +20,8 @@ from sweep import __version__
 from sweep.ledger import Ledger, write_text
 from sweep.orchestration.attempt import Job, Outcome
 from sweep.orchestration.inline import InlineRunner
-from sweep.orchestration.resources import share
-from sweep.orchestration.runner import Listener
+from sweep.orchestration.resources import Share, share
+from sweep.orchestration.runner import Listener, Runner
 from sweep.plan import Plan, PlannedTrial, plan_path, plan_record
 from sweep.registry import DATASETS
 from sweep.spec.schema import Space
@@ -98,7 +99,7 @@ def run_sweep(
     with ledger.held():
         todo = missing(plan, ledger)
         try:
-            _run_jobs(space, todo, dataset_root(space), folder, runner, relay, delivery)
+            _run_jobs(space, todo, folder, runner, relay, delivery)
         except KeyboardInterrupt:
             for planned in todo:
                 if ledger.interrupt(planned.trial.trial_id):
@@ -120,45 +121,38 @@ def run_sweep(
 def _run_jobs(
     space: Space,
     todo: Sequence[PlannedTrial],
-    root: str | None,
     folder: Path,
-    runner: Literal["ray", "inline"],
+    kind: Literal["ray", "inline"],
     relay: _Relay,
     delivery: Delivery,
 ) -> None:
     if not todo:
         delivery.start()
         return
-    if runner == "inline":
-        import os
-
-        import torch
-
-        given = share(
-            space.resources, cpus=os.cpu_count() or 1, gpus=float(torch.cuda.device_count())
-        )
+    root = dataset_root(space)
+    with _runner(kind, space.resources.max_concurrent) as runner:
+        cpus, gpus = runner.capacity()
+        given = share(space.resources, cpus=cpus, gpus=gpus)
         delivery.start()
-        InlineRunner().run(_jobs(space, todo, root, folder, given.cpus, given.gpus), relay)
+        runner.run(_jobs(space, todo, root, folder, given), relay)
+
+
+@contextmanager
+def _runner(kind: Literal["ray", "inline"], max_concurrent: int | None) -> Iterator[Runner]:
+    if kind == "inline":
+        yield InlineRunner()
         return
     from sweep.orchestration.ray_tune import RayRunner
 
-    cluster = RayRunner(max_concurrent=space.resources.max_concurrent)
+    cluster = RayRunner(max_concurrent)
     try:
-        cpus, gpus = cluster.capacity()
-        given = share(space.resources, cpus=cpus, gpus=gpus)
-        delivery.start()
-        cluster.run(_jobs(space, todo, root, folder, given.cpus, given.gpus), relay)
+        yield cluster
     finally:
         cluster.close()
 
 
 def _jobs(
-    space: Space,
-    todo: Sequence[PlannedTrial],
-    root: str | None,
-    folder: Path,
-    cpus: int,
-    gpus: float,
+    space: Space, todo: Sequence[PlannedTrial], root: str | None, folder: Path, given: Share
 ) -> list[Job]:
     return [
         Job(
@@ -166,8 +160,8 @@ def _jobs(
                 update={"dataset_settings": {**planned.trial.dataset_settings, "root": root}}
             ),
             folder=str(folder.absolute()),
-            cpus=cpus,
-            gpus=gpus,
+            cpus=given.cpus,
+            gpus=given.gpus,
             workers=space.resources.workers,
             keep_best=space.general.keep_checkpoints == "best",
         )
@@ -181,8 +175,7 @@ def dataset_root(space: Space) -> str | None:
     Raises:
         MissingDatasetError: it is not on this machine.
     """
-    kind = DATASETS[space.dataset]
-    found = kind(kind.Config.model_validate(space.dataset_settings)).find()
+    found = DATASETS[space.dataset].of(space.dataset_settings).find()
     return str(found.absolute()) if found is not None else None
 
 

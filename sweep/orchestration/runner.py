@@ -28,5 +28,8 @@ class Listener(Protocol):
 class Runner(Protocol):
     """Runs jobs until each is done or failed in the ledger."""
 
+    def capacity(self) -> tuple[float, float]:
+        """Return the CPU cores and GPUs that there are."""
+
     def run(self, jobs: Sequence[Job], listener: Listener) -> None:
         """Run all jobs; failures are told to the listener and are in the ledger."""

@@ -234,8 +234,7 @@ class _Data:
     """The three splits of a trial's data set, as loaders."""
 
     def __init__(self, trial: Trial, task: Task, device: torch.device, workers: int) -> None:
-        kind = DATASETS[trial.dataset]
-        dataset = kind(kind.Config.model_validate(trial.dataset_settings))
+        dataset = DATASETS[trial.dataset].of(trial.dataset_settings)
 
         def loader(split: Any, *, training: bool) -> Any:
             return make_loader(
