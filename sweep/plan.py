@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -128,9 +127,10 @@ def make_plan(space: Space) -> Plan:
         for attention in space.attention:
             model = _fitted(backbone, attention, space)
             label = labels[module_key(attention.name, attention.preset, attention.hyperparameters)]
-            for seed in space.general.seeds:
+            trials = [Trial(**common, **model.fields, seed=s) for s in space.general.seeds]
+            cost = None if model.status == "refused" else _cost(trials[0])
+            for trial in trials:
                 points += 1
-                trial = Trial(**common, **model.fields, seed=seed)
                 planned.setdefault(
                     trial.trial_id,
                     PlannedTrial(
@@ -138,7 +138,7 @@ def make_plan(space: Space) -> Plan:
                         label=label,
                         status=model.status,
                         reason=model.reason,
-                        cost=None if model.status == "refused" else cost_of(trial),
+                        cost=cost,
                     ),
                 )
     return Plan(
@@ -151,51 +151,21 @@ def make_plan(space: Space) -> Plan:
     )
 
 
-def cost_of(trial: Trial) -> Cost:
+def _cost(trial: Trial) -> Cost:
     """Return what the model of a trial costs, without memory or arithmetic."""
-    return _cost(
-        trial.backbone.name,
-        trial.backbone.stem,
-        trial.sites,
-        trial.attention,
-        json.dumps(trial.hyperparameters, sort_keys=True),
-        trial.on_indivisible,
-        trial.num_classes,
-        int(trial.dataset_settings["image_size"]),
-    )
-
-
-@lru_cache(maxsize=4096)
-def _cost(
-    backbone: str,
-    stem: Any,
-    sites: tuple[str, ...],
-    attention: str,
-    hyperparameters: str,
-    on_indivisible: Any,
-    num_classes: int,
-    image_size: int,
-) -> Cost:
     import torch
 
-    from sweep.models.build import build_model
+    from sweep.models.build import model_of
     from sweep.profiling.cost import count_macs, count_parameters
 
     with torch.device("meta"):
-        model = build_model(
-            backbone,
-            {"name": attention, **json.loads(hyperparameters)},
-            sites,
-            num_classes,
-            stem,
-            on_indivisible,
-        )
+        model = model_of(trial)
     parameters = count_parameters(model)
     return Cost(
         params_true=parameters.true,
         params_thop_like=parameters.thop_like,
         params_no_norm=parameters.no_norm,
-        macs=count_macs(model, image_size),
+        macs=count_macs(model, int(trial.dataset_settings["image_size"])),
     )
 
 
