@@ -118,8 +118,8 @@ def study_rows(record: StudyRecord) -> StudyRows:
         refused=record.refused,
         refused_complete=record.refused_complete,
         parent_id=record.parent.run_id,
-        version=tags.get("sweep.version", "unknown"),
-        commit=tags.get("mlflow.source.git.commit", "unknown"),
+        version=tags.get(names.VERSION, "unknown"),
+        commit=tags.get(names.COMMIT, "unknown"),
         notes=(*notes, *_undescribed(len(record.trials) - len(described))),
     )
 

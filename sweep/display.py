@@ -45,12 +45,7 @@ class Display:
 
     def __init__(self, trials: Sequence[PlannedTrial], metric: str, console: Console) -> None:
         self.metric, self.console = metric, console
-        self.rows = {
-            p.trial.trial_id: _Row(
-                f"{p.trial.backbone.name} {p.label} seed {p.trial.seed}", p.trial.recipe.epochs
-            )
-            for p in trials
-        }
+        self.rows = {p.trial.trial_id: _Row(p.name, p.trial.recipe.epochs) for p in trials}
         self.finished: list[str] = []
         self.begun = time.monotonic()
         self.first_epoch_at: float | None = None

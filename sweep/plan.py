@@ -61,6 +61,11 @@ class PlannedTrial(BaseModel):
     cost: Cost | None
     """None if refused."""
 
+    @property
+    def name(self) -> str:
+        """What people call the trial: backbone, module, seed."""
+        return f"{self.trial.backbone.name} {self.label} seed {self.trial.seed}"
+
 
 class Plan(BaseModel):
     """All trials of a space, in its order, each once."""

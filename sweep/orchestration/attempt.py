@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import os
 import platform
-import time
 import traceback
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
@@ -117,7 +116,6 @@ def _trained(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
             **asdict(result),
             "fvcore": _fvcore(job.trial),
             "environment": environment(device),
-            "ended": time.time(),
         },
     )
     ledger.drop_checkpoints(trial_id, keep_best=job.keep_best)

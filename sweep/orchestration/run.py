@@ -185,9 +185,8 @@ def _failures(todo: Sequence[PlannedTrial], ledger: Ledger) -> list[Failure]:
         trial_id = planned.trial.trial_id
         entry = ledger.entry(trial_id)
         if entry.state != "done":
-            label = f"{planned.trial.backbone.name} {planned.label} seed {planned.trial.seed}"
             reason = entry.reason or "did not run to its end"
-            failures.append(Failure(trial_id, label, reason, ledger.failure_path(trial_id)))
+            failures.append(Failure(trial_id, planned.name, reason, ledger.failure_path(trial_id)))
     return failures
 
 
@@ -207,7 +206,7 @@ def _record(space: Space, plan: Plan) -> SweepRecord:
         trials=tuple(
             TrialRecord(
                 p.trial,
-                p.label,
+                p.name,
                 p.cost.model_dump() if p.cost else {},
                 p.reason if p.status == "adjusted" else "",
             )
@@ -237,11 +236,11 @@ def _environment() -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     """Return the versions of this package and of the code it runs from."""
-    versions = {"sweep.version": __version__}
+    versions = {names.VERSION: __version__}
     root = Path(__file__).parents[2]
     try:
         if Path(_git(root, "rev-parse", "--show-toplevel")) == root:  # and no other repository
-            versions["mlflow.source.git.commit"] = _git(root, "rev-parse", "HEAD")
+            versions[names.COMMIT] = _git(root, "rev-parse", "HEAD")
             versions["sweep.dirty"] = str(bool(_git(root, "status", "--porcelain", "-uno")))
     except (OSError, subprocess.SubprocessError):
         pass  # installed without its repository

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sweep.ledger import Ledger, write_text
 from sweep.spec.trial import Trial
 from sweep.tracking import names
-from sweep.tracking.store import experiment_id, open_client
+from sweep.tracking.store import experiment_id, find_runs, open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -36,7 +35,8 @@ class TrialRecord:
     """A trial, and what is known of it before it runs."""
 
     trial: Trial
-    label: str
+    name: str
+    """Of its run."""
     costs: dict[str, int]
     adjusted: str = ""
 
@@ -137,7 +137,7 @@ class Delivery:
                 self._pending.discard(trial_id)
             try:
                 self._deliver(client, self._records[trial_id])
-            except BaseException:
+            except Exception:
                 self.notify(trial_id)
                 raise
         if closing:
@@ -165,7 +165,7 @@ class Delivery:
         was written to is the trial's, else the first.
         """
         runs: dict[str, Run] = {}
-        for run in _search(client, f"tags.`{names.KIND}` = 'trial'"):
+        for run in find_runs(client, f"tags.`{names.KIND}` = 'trial'"):
             trial_id = run.data.tags[names.TRIAL_ID]
             cursor = read_cursor(self.ledger, trial_id, self.uri)
             if trial_id not in runs or (cursor and cursor.run_id == run.info.run_id):
@@ -236,7 +236,7 @@ class Delivery:
         trial = record.trial
         return client.create_run(
             self._experiment,
-            run_name=f"{trial.backbone.name} {record.label} seed {trial.seed}",
+            run_name=record.name,
             tags={
                 names.KIND: "trial",
                 names.TRIAL_ID: trial.trial_id,
@@ -391,18 +391,6 @@ def _log_dataset(client: MlflowClient, run_id: str, trial: Trial) -> None:
         source=content,
     )
     client.log_inputs(run_id, datasets=[DatasetInput(dataset)])
-
-
-def _search(client: MlflowClient, query: str) -> Iterable[Run]:
-    """Yield all runs of all experiments that a query finds."""
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    token = None
-    while True:
-        page = client.search_runs(experiments, query, max_results=1000, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _cursor_path(ledger: Ledger, trial_id: str) -> Path:

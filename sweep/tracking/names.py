@@ -36,6 +36,11 @@ ENVIRONMENT = "sweep.env."
 HYPERPARAMETER = "attention."
 """Parameter of a trial's run, followed by the hyperparameter's name."""
 
+VERSION = "sweep.version"
+"""Tag of a parent run: of this package."""
+COMMIT = "mlflow.source.git.commit"
+"""Tag of a parent run: of the code, where it runs from its repository; MLflow shows it."""
+
 COST_METRICS = ("params_true", "params_thop_like", "params_no_norm", "macs")
 FVCORE_MACS = "macs_fvcore"
 

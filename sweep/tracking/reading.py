@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from sweep.errors import UserError
 from sweep.registry import nearest
 from sweep.tracking import names
-from sweep.tracking.store import open_client
+from sweep.tracking.store import find_runs, open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-    from mlflow.store.entities import PagedList
-
-PAGE = 1000
-"""Runs that MLflow returns at once."""
-
-Entity = TypeVar("Entity")
 
 
 @dataclass(frozen=True)
@@ -122,23 +116,11 @@ def _parents(client: MlflowClient) -> dict[str, RunRecord]:
 
 def _runs(client: MlflowClient, query: str) -> list[RunRecord]:
     """Return all runs of all experiments that a query finds, in the order they were started."""
-    experiments = [
-        experiment.experiment_id
-        for experiment in _pages(
-            lambda t: client.search_experiments(max_results=PAGE, page_token=t)
-        )
-    ]
-    runs = _pages(lambda t: client.search_runs(experiments, query, max_results=PAGE, page_token=t))
-    return [_record(run) for run in sorted(runs, key=lambda run: run.info.start_time)]
+    return [_record(run) for run in sorted(find_runs(client, query), key=_started)]
 
 
-def _pages(search: Callable[[str | None], PagedList[Entity]]) -> Iterator[Entity]:
-    """Yield what a search finds, page after page; it is given the token of each page."""
-    page = search(None)
-    yield from page
-    while page.token:
-        page = search(page.token)
-        yield from page
+def _started(run: Run) -> int:
+    return int(run.info.start_time)
 
 
 def _record(run: Run) -> RunRecord:

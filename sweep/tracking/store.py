@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.store.entities import PagedList
 
 
+Entity = TypeVar("Entity")
+
+PAGE = 1000
+"""Runs or experiments that MLflow returns at once."""
 GIVE_UP_SOON = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """What a server does not take now is kept and sent later; MLflow would insist for minutes."""
 
@@ -51,6 +58,28 @@ def experiment_id(client: MlflowClient, study: str, folder: Path, uri: str) -> s
     local = uri.startswith("sqlite:///")
     location = (artifact_root(folder) / study).as_uri() if local else None
     return str(client.create_experiment(study, artifact_location=location))
+
+
+def find_runs(client: MlflowClient, query: str) -> Iterator[Run]:
+    """Yield all runs of all experiments that a query finds."""
+    experiments = [
+        experiment.experiment_id
+        for experiment in _pages(
+            lambda t: client.search_experiments(max_results=PAGE, page_token=t)
+        )
+    ]
+    yield from _pages(
+        lambda t: client.search_runs(experiments, query, max_results=PAGE, page_token=t)
+    )
+
+
+def _pages(search: Callable[[str | None], PagedList[Entity]]) -> Iterator[Entity]:
+    """Yield what a search finds, page after page; it is given the token of each page."""
+    page = search(None)
+    yield from page
+    while page.token:
+        page = search(page.token)
+        yield from page
 
 
 def _database(folder: Path) -> Path:

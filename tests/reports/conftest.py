@@ -125,7 +125,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow returns two runs at a time."""
-    monkeypatch.setattr("sweep.tracking.reading.PAGE", 2)
+    monkeypatch.setattr("sweep.tracking.store.PAGE", 2)
 
 
 def _parent(client: MlflowClient, experiment: str, study: str, refused: list[list[str]]) -> None:
