@@ -222,12 +222,12 @@ def _placed(space: Space, image_size: int) -> list[_Placed]:
 
 def _place(point: BackbonePoint, image_size: int) -> _Placed:
     from sweep.models.build import PROBE_SIZE, resolve_placement
-    from sweep.models.placement import POLICIES, site_shapes
+    from sweep.models.placement import policies, site_shapes
 
     own = point.placement.sites if point.placement else None
     name = point.placement.name if point.placement else BACKBONES[point.name].default_placement
     stem = _stem(point, image_size)
-    if own is not None and name in POLICIES:
+    if own is not None and name in policies(point.name):
         raise ValueError(f"{name!r} is the name of a policy; give your own sites another one")
     sites = resolve_placement(point.name, own or name)
     site_shapes(point.name, stem, sites, PROBE_SIZE)  # refuses what is no feature map
@@ -236,9 +236,10 @@ def _place(point: BackbonePoint, image_size: int) -> _Placed:
 
 
 def _stem(point: BackbonePoint, image_size: int) -> Literal["imagenet", "cifar"]:
-    if point.stem == "auto":
-        return "cifar" if image_size <= CIFAR_STEM_UP_TO else "imagenet"
-    return point.stem
+    if point.stem != "auto":
+        return point.stem
+    small = image_size <= CIFAR_STEM_UP_TO and "cifar" in BACKBONES[point.name].stems
+    return "cifar" if small else "imagenet"
 
 
 def _fitted(placed: _Placed, attention: AttentionPoint, space: Space) -> _Model:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 from torch import nn
 
 Stem = Literal["imagenet", "cifar"]
-SiteKind = Literal["stem", "stage", "block_last_bn", "conv2", "hidden"]
-Sites = Mapping[SiteKind, tuple[str, ...]]
+Sites = Mapping[str, tuple[str, ...]]
+"""Kind of site to the names of the modules of that kind. The kinds "stem", "stage",
+"block_last_bn", "conv2" and "hidden" mean the same in every backbone; see placement.POLICIES."""
 
 
 @dataclass(frozen=True)
@@ -18,14 +20,27 @@ class Backbone:
     """One architecture, unmodified: attention is hooked to its modules, never written into it."""
 
     build: Callable[[int, Stem], nn.Module]
-    """(number of classes, stem) to a model of (B, 3, H, W) to (B, number of classes).
+    """(number of classes, stem) to a model of images (B, 3, H, W).
 
     Stem "cifar" keeps the resolution of small images where "imagenet" would divide it by four.
+    What the model returns is its task's: for "classification" logits (B, number of classes), for
+    "segmentation" logits (B, number of classes, H, W), for "detection" a tuple of tensors with the
+    methods ``loss(targets)``, the mean loss of a batch, and ``detections()``, for each image a
+    dict of boxes (N, 4), scores (N,) and labels (N,), best first, after suppression.
     """
     sites: Callable[[nn.Module], Sites]
     """The built model to the dotted names of its modules, by kind, in forward order."""
     default_placement: str
     """Name of the placement policy that the papers use on it."""
+    policies: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """Placement policies of this architecture alone, beside those of placement.POLICIES: name to
+    kinds of sites."""
+    task: str = "classification"
+    """The registered task that it is a model for."""
+    stems: tuple[Stem, ...] = ("imagenet", "cifar")
+    pretrained: tuple[str, str] | None = None
+    """Where torchvision's weights fit a part of the model only: (name of torchvision's model, name
+    of the part). None: it is torchvision's model of the same name, if any."""
 
     def check_placement(self, name: str, placement: str | tuple[str, ...]) -> None:
         """Check a policy's name, or names of sites, on this backbone.

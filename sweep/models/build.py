@@ -90,8 +90,9 @@ def build_model(
     Example:
         >>> build_model("resnet18", {"name": "ela", "preset": "B"}, "stage3", num_classes=1000)
     """
-    if stem not in ("imagenet", "cifar"):
-        raise ValueError(f"stem (={stem!r}) must be 'imagenet' or 'cifar'")
+    if stem not in BACKBONES[backbone].stems:
+        allowed = " or ".join(map(repr, BACKBONES[backbone].stems))
+        raise ValueError(f"stem (={stem!r}) of {backbone} must be {allowed}")
     if on_indivisible not in ("refuse", "nearest"):
         raise ValueError(f"on_indivisible (={on_indivisible!r}) must be 'refuse' or 'nearest'")
     _check_count("num_classes", num_classes)
@@ -156,8 +157,9 @@ def check_weights(backbone: str, weights: str) -> None:
     """
     from torchvision.models import get_model_weights
 
+    model, _ = BACKBONES[backbone].pretrained or (backbone, "")
     try:
-        offered = [member.name for member in get_model_weights(backbone)]
+        offered = [member.name for member in get_model_weights(model)]
     except ValueError:
         offered = []
     if weights not in offered:

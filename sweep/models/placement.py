@@ -18,16 +18,17 @@ import torch
 from torch import Tensor, nn
 
 from sweep.attention.base import AttentionModule
-from sweep.models.base import SiteKind, Stem
+from sweep.models.base import Sites, Stem
 from sweep.registry import BACKBONES, nearest
 
-POLICIES: Mapping[str, tuple[SiteKind, ...]] = {
+POLICIES: Mapping[str, tuple[str, ...]] = {
     "stage3": ("block_last_bn", "stage"),  # ELA Tables 2, 4, 5: ResNet-18
     "stem_stage": ("stem", "stage"),  # ELA Tables 2, 4, 5: ResNet-50 and -101
     "block_last_bn": ("block_last_bn",),  # EMA Tables 1 and 3
     "hidden": ("hidden",),  # ELA Table 5: MobileNetV2
     "conv2": ("conv2",),  # ELA Table 8
 }
+"""Name to kinds of sites, on every backbone that has such sites; a backbone may add its own."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +62,26 @@ class AttentiveModel(nn.Module):
     def forward(self, x: Tensor) -> Any:
         return self.backbone(x)
 
-    def load_backbone(self, state_dict: Mapping[str, Tensor]) -> list[str]:
+    def load_backbone(self, state_dict: Mapping[str, Tensor], part: str = "") -> list[str]:
         """Load weights of the unmodified backbone; return the names that do not fit in shape.
 
         Those are left as they are: the classifier, when the number of classes differs.
 
+        Args:
+            state_dict: of torchvision's model.
+            part: name of the submodule that they are for, which may be that model without its
+                classifier; the whole backbone by default.
+
         Raises:
             RuntimeError: a name is missing or unexpected: the weights of another architecture.
         """
-        own = self.backbone.state_dict()
+        target = self.backbone.get_submodule(part)
+        own = target.state_dict()
+        if part:
+            state_dict = {name: value for name, value in state_dict.items() if name in own}
         skipped = [name for name, value in state_dict.items() if _misfits(own.get(name), value)]
         kept = {name: own[name] if name in skipped else state_dict[name] for name in state_dict}
-        self.backbone.load_state_dict(kept)
+        target.load_state_dict(kept)
         return skipped
 
 
@@ -93,8 +102,13 @@ def _misfits(own: Tensor | None, value: Tensor) -> bool:
 
 def policies_of(backbone: str) -> list[str]:
     """Return the names of the policies that have sites on a backbone."""
-    kinds = _layout(backbone, "imagenet")
-    return [name for name, wanted in POLICIES.items() if all(kinds.get(kind) for kind in wanted)]
+    kinds = _layout(backbone)
+    return [name for name, wanted in policies(backbone).items() if all(map(kinds.get, wanted))]
+
+
+def policies(backbone: str) -> dict[str, tuple[str, ...]]:
+    """Return the kinds of sites of every policy, those of a backbone alone included."""
+    return {**POLICIES, **BACKBONES[backbone].policies}
 
 
 def policy_sites(backbone: str, policy: str) -> tuple[str, ...]:
@@ -110,8 +124,9 @@ def policy_sites(backbone: str, policy: str) -> tuple[str, ...]:
         raise ValueError(
             f"placement {policy!r} has no sites on {backbone}{hint} it has: {', '.join(available)}"
         )
-    kinds = _layout(backbone, "imagenet")
-    return _in_module_order(backbone, {site for kind in POLICIES[policy] for site in kinds[kind]})
+    kinds = _layout(backbone)
+    wanted = policies(backbone)[policy]
+    return _in_module_order(backbone, {site for kind in wanted for site in kinds[kind]})
 
 
 def check_sites(backbone: str, sites: tuple[str, ...]) -> tuple[str, ...]:
@@ -122,7 +137,7 @@ def check_sites(backbone: str, sites: tuple[str, ...]) -> tuple[str, ...]:
     """
     if not sites:
         raise ValueError(f"placement (=[]) names no module of {backbone}")
-    known = list(_meta_modules(backbone, "imagenet"))
+    known = list(_meta_modules(backbone))
     for site in sites:
         if site not in known:
             near = nearest(site, known)
@@ -165,15 +180,15 @@ def site_shapes(
 
 
 @lru_cache(maxsize=32)
-def _meta_modules(backbone: str, stem: Stem) -> dict[str, nn.Module]:
+def _meta_modules(backbone: str) -> dict[str, nn.Module]:
     with torch.device("meta"):
-        return dict(BACKBONES[backbone].build(10, stem).named_modules())
+        return dict(BACKBONES[backbone].build(10, "imagenet").named_modules())
 
 
 @lru_cache(maxsize=32)
-def _layout(backbone: str, stem: Stem) -> Mapping[SiteKind, tuple[str, ...]]:
-    return BACKBONES[backbone].sites(_meta_modules(backbone, stem)[""])
+def _layout(backbone: str) -> Sites:
+    return BACKBONES[backbone].sites(_meta_modules(backbone)[""])
 
 
 def _in_module_order(backbone: str, sites: set[str]) -> tuple[str, ...]:
-    return tuple(name for name in _meta_modules(backbone, "imagenet") if name in sites)
+    return tuple(name for name in _meta_modules(backbone) if name in sites)

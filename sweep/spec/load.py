@@ -52,6 +52,7 @@ class _Check:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.problems: list[Problem] = []
+        self.task = document.data.get("task", General.model_fields["task"].default)
 
     def space(self) -> Space:
         data: dict[str, Any] = self.document.data
@@ -70,7 +71,7 @@ class _Check:
         stopping = self._model(Stopping, data.get("stopping", {}), ("stopping",))
         tracking = self._model(Tracking, data.get("tracking", {}), ("tracking",))
         self._seeds(data.get("seeds"))
-        self._task(data, dataset)
+        self._task(data.get("metric"), dataset)
         if (  # a section is None where it has problems; the type checker is told so too
             self.problems
             or not self.document.sound
@@ -103,9 +104,8 @@ class _Check:
                 if seed in seeds[:index]:
                     self._add(("seeds", index), f"{shown(seed)} is listed twice")
 
-    def _task(self, data: Mapping[str, Any], dataset: str | None) -> None:
-        task = data.get("task", General.model_fields["task"].default)
-        metric = data.get("metric")
+    def _task(self, metric: Any, dataset: str | None) -> None:
+        task = self.task
         if not isinstance(task, str) or not self._registered(TASKS, task, ("task",)):
             return
         metrics = [known.name for known in TASKS[task].metrics]
@@ -157,6 +157,9 @@ class _Check:
     def _backbone(self, entry: dict[str, Any], place: Place) -> Iterator[BackbonePoint]:
         if not self._registered(BACKBONES, entry.get("name"), (*place, "name")):
             return
+        backbone = BACKBONES[entry["name"]]
+        if backbone.task != self.task:
+            self._add((*place, "name"), f"{entry['name']} is for {backbone.task}, not {self.task}")
         fields = (*BackboneEntry.model_fields, "placement")
         self._unknown_fields(entry, fields, place)
         grid = {key: entry[key] for key in entry if key in fields}
@@ -164,7 +167,9 @@ class _Check:
             placement = point.pop("placement", None)
             chosen = self._placement(entry["name"], placement, places.get("placement", place))
             checked = self._model(BackboneEntry, point, place, places=places)
-            if checked is not None:
+            if checked is not None and checked.stem not in ("auto", *backbone.stems):
+                self._choice(places["stem"], checked.stem, ["auto", *backbone.stems])
+            elif checked is not None:
                 yield BackbonePoint(
                     checked.name, checked.stem, checked.weights, chosen, place=place
                 )

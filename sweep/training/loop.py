@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sweep.models.build import model_of
 from sweep.models.placement import AttentiveModel
-from sweep.registry import DATASETS, TASKS
+from sweep.registry import BACKBONES, DATASETS, TASKS
 from sweep.spec.trial import Trial
 from sweep.tasks.base import Task
 from sweep.training.checkpoint import Checkpoints
@@ -274,8 +274,9 @@ def _build(trial: Trial) -> AttentiveModel:
     if trial.backbone.weights is not None:
         from torchvision.models import get_model_weights
 
-        weights = get_model_weights(trial.backbone.name)[trial.backbone.weights]
-        model.load_backbone(weights.get_state_dict(progress=False, check_hash=True))
+        name, part = BACKBONES[trial.backbone.name].pretrained or (trial.backbone.name, "")
+        weights = get_model_weights(name)[trial.backbone.weights]
+        model.load_backbone(weights.get_state_dict(progress=False, check_hash=True), part)
     return model
 
 
