@@ -34,7 +34,7 @@ def resnet_sites(model: nn.Module) -> Sites:
     bottleneck = hasattr(model.get_submodule(blocks[0]), "conv3")
     last_bn = "bn3" if bottleneck else "bn2"
     return {
-        "stem": ("maxpool",),
+        "stem": ("relu",),  # before the max-pool: so fit the GFLOPs of ELA's Table 5
         "stage": STAGES,
         "block_last_bn": tuple(f"{block}.{last_bn}" for block in blocks),
         "conv2": tuple(f"{block}.conv2" for block in blocks) if bottleneck else (),

@@ -48,7 +48,7 @@ def count_macs(model: nn.Module, image_size: int) -> int:
     """
     device = next(model.parameters()).device
     counter = FlopCounterMode(display=False)
-    with _evaluating(model), torch.no_grad(), counter:
+    with evaluating(model), torch.no_grad(), counter:
         model(torch.empty(1, 3, image_size, image_size, device=device))
     return counter.get_total_flops() // 2
 
@@ -67,7 +67,7 @@ def count_macs_fvcore(model: nn.Module, image_size: int) -> FvcoreCount:
     fvcore traces the model, so it needs real tensors, and it also counts norms and pooling layers.
     """
     device = next(model.parameters()).device
-    with _evaluating(model), warnings.catch_warnings():
+    with evaluating(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it traces with torch.jit, which is deprecated
         from fvcore.nn import FlopCountAnalysis
 
@@ -80,7 +80,7 @@ def count_macs_fvcore(model: nn.Module, image_size: int) -> FvcoreCount:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Put a model in eval mode, and each of its modules back in its own mode afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

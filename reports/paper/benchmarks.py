@@ -1,0 +1,54 @@
+"""What the papers train on, and the architectures they train, each with its placement.
+
+Sources are the sections on experiments: ELA 4.1 to 4.4, EMA 4.1 and 4.2.
+"""
+
+from __future__ import annotations
+
+from reports.paper.published import Architecture, Attention, Benchmark
+
+IMAGENET = Benchmark("classification", "imagenet", "he2016_resnet", 1000, 224)
+IMAGENET_MOBILE = Benchmark("classification", "imagenet", "ela_mobilenet_v2", 1000, 224)
+CIFAR100 = Benchmark("classification", "cifar100", "ema_cifar", 100, 32)
+VOC2007 = Benchmark("detection", "voc2007", "ela_yolox", 20, 640)
+COCO_YOLOF = Benchmark("detection", "coco", "ela_yolof", 80, 800)
+COCO_YOLOV5 = Benchmark("detection", "coco", "ema_yolov5s", 80, 640)
+VISDRONE = Benchmark("detection", "visdrone", "ema_yolov5x", 10, 640)
+VOC2012 = Benchmark("segmentation", "voc2012_aug", "ela_deeplabv3", 21, 513)
+
+RESNET18 = Architecture("resnet18", "stage3", IMAGENET)
+RESNET50 = Architecture("resnet50", "stem_stage", IMAGENET)
+RESNET101 = Architecture("resnet101", "stem_stage", IMAGENET)
+MOBILENET_V2 = Architecture("mobilenet_v2", "hidden", IMAGENET_MOBILE)
+YOLOX_NANO = Architecture("yolox_nano", "yolox7", VOC2007)
+YOLOF = Architecture("yolof_resnet50", "yolof5", COCO_YOLOF, weights="IMAGENET1K_V1")
+DEEPLABV3 = Architecture("deeplabv3_resnet50", "conv2", VOC2012, weights="IMAGENET1K_V1")
+
+CIFAR_RESNET50 = Architecture("resnet50", "block_last_bn", CIFAR100, stem="cifar")
+CIFAR_RESNET101 = Architecture("resnet101", "block_last_bn", CIFAR100, stem="cifar")
+YOLOV5S = Architecture("yolov5s", "yolov5_backbone", COCO_YOLOV5)
+YOLOV5X = Architecture("yolov5x_p2", "yolov5_neck", VISDRONE)
+YOLOV5X_WIDE = Architecture("yolov5x_p2_wide", "yolov5_neck", VISDRONE)
+
+
+def ca(reduction: int, preset: str = "ela_paper") -> Attention:
+    """Return coordinate attention with a reduction r."""
+    return {"name": "ca", "preset": preset, "reduction": reduction}
+
+
+def ca_gn(reduction: int) -> Attention:
+    """Return coordinate attention with a group norm, ELA's "CA_gn"."""
+    return ca(reduction, "ela_paper_gn")
+
+
+def ela(preset: str) -> Attention:
+    """Return ELA in a size of section 3.3."""
+    return {"name": "ela", "preset": preset}
+
+
+ECA: Attention = {"name": "eca"}
+"""Kernel size 3: ELA 4.2 says so, EMA does not say."""
+SE: Attention = {"name": "se", "reduction": 32}
+CBAM: Attention = {"name": "cbam", "preset": "ela", "reduction": 32}
+SA: Attention = {"name": "sa", "groups": 32}
+SA_ASSUMED = "G = 32: not printed, and 64, SA's own default, does not fit 64 channels"

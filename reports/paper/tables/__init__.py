@@ -1,0 +1,1 @@
+"""One published table, one file; each registers itself."""
