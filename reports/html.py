@@ -35,33 +35,41 @@ def page(table: Table, summary: Summary, svg: str) -> str:
         summary: of the study.
         svg: the figure, as matplotlib wrote it.
     """
-    environment = Environment(
+    rows = table.rows
+    failed = [trial for trial in rows.trials if trial.status == "failed"]
+    return (
+        environment()
+        .get_template("index.html.j2")
+        .render(
+            rows=rows,
+            table=table,
+            summary=summary,
+            svg=Markup(inline_svg(svg)),
+            figure_text=figure_text(table),
+            caption=caption(rows),
+            notes=notes(table),
+            score_title=rows.compared.label,
+            trials=[
+                (config, trial, _score(rows, trial))
+                for config in table.configs
+                for trial in config.trials
+            ],
+            failed=[(_name_of(table.configs, trial), trial) for trial in failed],
+            incomplete=[t for c in table.configs if (t := incomplete_text(c, rows.compared.name))],
+            facts=provenance(rows),
+            recipe=_settings(rows, "recipe."),
+        )
+    )
+
+
+def environment() -> Environment:
+    """Return where templates come from, and how they are filled."""
+    return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    rows = table.rows
-    failed = [trial for trial in rows.trials if trial.status == "failed"]
-    return environment.get_template("index.html.j2").render(
-        rows=rows,
-        table=table,
-        summary=summary,
-        svg=Markup(inline_svg(svg)),
-        figure_text=figure_text(table),
-        caption=caption(rows),
-        notes=notes(table),
-        score_title=rows.compared.label,
-        trials=[
-            (config, trial, _score(rows, trial))
-            for config in table.configs
-            for trial in config.trials
-        ],
-        failed=[(_name_of(table.configs, trial), trial) for trial in failed],
-        incomplete=[t for c in table.configs if (t := incomplete_text(c, rows.compared.name))],
-        facts=provenance(rows),
-        recipe=_settings(rows, "recipe."),
     )
 
 

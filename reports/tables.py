@@ -214,28 +214,30 @@ def devices(rows: StudyRows) -> str:
 def markdown(table: Table) -> str:
     """Return the table in GitHub's Markdown, with caption and notes."""
     align = ["---", "---", *["---:"] * (len(table.header) - 2)]
-    lines = [_markdown_row(map(_markdown_text, table.header)), _markdown_row(align)]
+    lines = [markdown_row(map(markdown_text, table.header)), markdown_row(align)]
     for section in table.sections:
-        lines += [_markdown_row(_markdown_cell(cell) for cell in row) for row in section.rows]
+        lines += [markdown_row(_markdown_cell(cell) for cell in row) for row in section.rows]
     if not table.configs:
         lines = ["No trial has run yet."]
-    explained = [f"- {_markdown_text(note)}" for note in notes(table)] if table.configs else []
-    title = f"# {_markdown_text(table.rows.study)}"
-    text = [title, "", _markdown_text(table.rows.question), "", *lines, ""]
-    text += [_markdown_text(caption(table.rows)), "", *explained]
+    explained = [f"- {markdown_text(note)}" for note in notes(table)] if table.configs else []
+    title = f"# {markdown_text(table.rows.study)}"
+    text = [title, "", markdown_text(table.rows.question), "", *lines, ""]
+    text += [markdown_text(caption(table.rows)), "", *explained]
     return "\n".join(text).rstrip() + "\n"
 
 
-def _markdown_row(cells: Iterable[str]) -> str:
+def markdown_row(cells: Iterable[str]) -> str:
+    """Return a line of a table, of cells that are Markdown."""
     return f"| {' | '.join(cells)} |"
 
 
 def _markdown_cell(cell: Cell) -> str:
-    text = _markdown_text(cell.text)
+    text = markdown_text(cell.text)
     return f"**{text}**" if cell.bold else text
 
 
-def _markdown_text(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Return text as Markdown shows it literally."""
     for character in "\\|*_<`":
         text = text.replace(character, "\\" + character)
     return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from sweep.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from reports.paper.audit import AuditedCell
+    from reports.paper.statements import Statement
     from sweep.orchestration.run import Summary
     from sweep.plan import Plan
 
@@ -210,6 +213,95 @@ def ui(folder: Path, tracking_uri: str | None, host: str, port: int) -> None:
 
 
 @cli.group()
+def paper() -> None:
+    """The published tables of ELA and EMA, beside ours.
+
+    They are called ela-1 to ela-8 and ema-1 to ema-3.
+    """
+
+
+@paper.command(name="audit")
+@click.option("--json", "as_json", is_flag=True, help="Summary, cells and statements as data.")
+def audit_papers(as_json: bool) -> None:
+    """Count every published model, and compare.
+
+    Every cell of parameters and FLOPs is exact, truncated, explained by another model that a
+    search finds, or unexplained. Nothing is trained.
+    """
+    from reports.paper.audit import audit
+    from reports.paper.render import audit_record
+    from reports.paper.statements import statements
+
+    cells = audit()
+    stated = statements(cells)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(audit_record(cells, stated), indent=1))
+    else:
+        _show_audit(cells, stated, _console())
+
+
+@paper.command()
+@click.argument("name")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["md", "tex", "csv", "html"]),
+    default="md",
+    show_default=True,
+)
+@working_folder
+@store_option
+def table(name: str, form: Any, folder: Path, tracking_uri: str | None) -> None:
+    """Print a table of a paper, beside ours.
+
+    Counts are made now; scores are those of finished trials in MLflow, on any data set.
+    """
+    from reports.paper.layout import lay_out
+    from reports.paper.measured import measured
+    from reports.paper.published import TABLES
+    from reports.paper.render import render
+    from sweep.tracking.reading import read_finished
+    from sweep.tracking.store import tracking_uri as resolve
+
+    published = TABLES[name]
+    runs = read_finished(resolve(folder, tracking_uri))
+    click.echo(render(lay_out(published, measured(published, runs)), form), nl=False)
+
+
+@paper.command(name="all")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to write to; by default reports/paper in the working folder.",
+)
+@working_folder
+@store_option
+def all_tables(output: Path | None, folder: Path, tracking_uri: str | None) -> None:
+    """Write all tables in all formats, the audit, and a page that shows them."""
+    from reports.paper.render import write_all
+    from sweep.tracking.reading import read_finished
+    from sweep.tracking.store import tracking_uri as resolve
+
+    target = output or folder / "reports" / "paper"
+    for path in write_all(read_finished(resolve(folder, tracking_uri)), target):
+        click.echo(path)
+
+
+@paper.command()
+@click.argument("name")
+@click.option("--dataset", help="Of a table with several.")
+def space(name: str, dataset: str | None) -> None:
+    """Print the search space that trains the rows of a table."""
+    from reports.paper.published import TABLES
+    from reports.paper.space import search_space
+
+    click.echo(search_space(TABLES[name], dataset), nl=False)
+
+
+@cli.group()
 def data() -> None:
     """Data sets."""
 
@@ -286,6 +378,42 @@ def _show_refused(plan: Plan, console: Console) -> None:
     refused = {(p.trial.backbone.name, p.label): p.reason for p in plan.refused}
     for (backbone, label), reason in refused.items():
         console.print(f"refused: {backbone} {label}: {reason}", style="yellow", markup=False)
+
+
+def _show_audit(
+    cells: Sequence[AuditedCell], stated: Sequence[Statement], console: Console
+) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from reports.paper.render import verdicts
+
+    table = Table("table", "row", "backbone", "count", box=None)
+    for heading in ("printed", "here", "unit"):
+        table.add_column(heading, justify="left" if heading == "unit" else "right")
+    table.add_column("verdict")
+    table.add_column("explanation")
+    for cell in cells:
+        here = "none" if cell.computed is None else f"{cell.computed:.6f}"
+        table.add_row(
+            f"{cell.paper} {cell.table}",
+            *map(escape, (cell.row, cell.backbone, cell.column, cell.printed, here, cell.unit)),
+            cell.verdict,
+            escape(cell.explanation),
+        )
+    console.print(table)
+    for number, statement in enumerate(stated, start=1):
+        failed = "" if statement.holds else "NOT SO: "
+        console.print(f"{number:>2}. {failed}{statement.paper}: {statement.text}", markup=False)
+    for column in ("params", "gflops"):
+        counts = verdicts([cell for cell in cells if cell.column == column])
+        _show_verdicts(column, counts, console)
+    _show_verdicts("all", verdicts(cells), console)
+
+
+def _show_verdicts(what: str, counts: Mapping[str, int], console: Console) -> None:
+    parts = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    console.print(f"{what}: {sum(counts.values())} cells: {parts}")
 
 
 def _show_summary(plan: Plan, summary: Summary, folder: Path, console: Console) -> None:

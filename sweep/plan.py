@@ -21,6 +21,7 @@ from sweep.spec.document import read_document
 from sweep.spec.fingerprint import folder_digest
 from sweep.spec.labels import module_key, module_labels
 from sweep.spec.plain_yaml import Problem
+from sweep.spec.recipes import Recipe
 from sweep.spec.schema import AttentionPoint, BackbonePoint, Space
 from sweep.spec.trial import BackboneChoice, Trial
 
@@ -121,7 +122,6 @@ def make_plan(space: Space) -> Plan:
         "dataset_settings": space.dataset_settings,
         "dataset_content": dataset.content(),
         "num_classes": dataset.num_classes,
-        "recipe": space.recipe,
         "patience": space.stopping.patience,
         "metric": space.metric,
     }
@@ -130,6 +130,8 @@ def make_plan(space: Space) -> Plan:
     points = 0
     for backbone in _placed(space, dataset.config.image_size):
         for attention in space.attention:
+            if attention.backbones is not None and backbone.choice.name not in attention.backbones:
+                continue
             model = _fitted(backbone, attention, space)
             label = labels[module_key(attention.name, attention.preset, attention.hyperparameters)]
             trials = [Trial(**common, **model.fields, seed=s) for s in space.general.seeds]
@@ -181,6 +183,7 @@ class _Placed:
     choice: BackboneChoice
     placement: str
     sites: tuple[str, ...]
+    recipe: Recipe | None
 
 
 @dataclass(frozen=True)
@@ -232,7 +235,7 @@ def _place(point: BackbonePoint, image_size: int) -> _Placed:
     sites = resolve_placement(point.name, own or name)
     site_shapes(point.name, stem, sites, PROBE_SIZE)  # refuses what is no feature map
     choice = BackboneChoice(name=point.name, stem=stem, weights=point.weights)
-    return _Placed(choice, name, sites)
+    return _Placed(choice, name, sites, point.recipe)
 
 
 def _stem(point: BackbonePoint, image_size: int) -> Literal["imagenet", "cifar"]:
@@ -260,6 +263,7 @@ def _fitted(placed: _Placed, attention: AttentionPoint, space: Space) -> _Model:
         status, reason = "adjusted", "; ".join(dict.fromkeys(map(str, fit.adjustments)))
     fields = {
         "backbone": placed.choice,
+        "recipe": placed.recipe,
         "placement": placed.placement if sites else "none",
         "sites": sites,
         "attention": attention.name,

@@ -89,6 +89,8 @@ class AuditedCell:
     paper: str
     table: int
     row: str
+    backbone: str
+    """As it is registered."""
     column: str
     """"params" or "gflops"."""
     printed: str
@@ -155,6 +157,7 @@ def _audited(table: PublishedTable, row: Row, column: Column, cell: str) -> Audi
         paper=table.paper,
         table=table.number,
         row=row.label,
+        backbone=claimed.configuration.architecture.backbone,
         column="params" if column.kind == "params" else "gflops",
         printed=cell,
         computed=None if count is None else float(scaled(count, unit)),
@@ -170,7 +173,7 @@ def _counted(counted: Counted) -> tuple[int | None, str]:
     try:
         return counted.count(), ""
     except ValueError as error:
-        return None, f"no such model: {error}. "
+        return None, f"no such model ({error}); "
 
 
 def _keeps_parameters(table: PublishedTable, row: Row, column: Column) -> Keep:
@@ -281,5 +284,5 @@ def _reconfigured(counted: Counted, axis: str) -> Iterator[tuple[str, Counted]]:
 def _named(fits: list[Fit], printed: Decimal, unit: Unit) -> str:
     names = [" and ".join(fit.changes) for fit in fits[:NAMED]]
     more = f" or {len(fits) - NAMED} others" if len(fits) > NAMED else ""
-    value = scaled(fits[0].count, unit).quantize(printed / 10)  # to one digit more
+    value = scaled(fits[0].count, unit).quantize(printed.scaleb(-1))  # to one digit more
     return f"fits {' or '.join(names)}{more}: {value} {unit}"

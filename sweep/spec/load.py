@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,9 +65,9 @@ class _Check:
             General, {key: data[key] for key in data if key in General.model_fields}, ()
         )
         dataset, dataset_settings = self._dataset(data)
-        backbones = list(self._entries(data, "backbones", self._backbone))
+        recipe = self._recipe(data.get("recipe", {}), ("recipe",))
+        backbones = list(self._entries(data, "backbones", partial(self._backbone, recipe)))
         attention = list(self._entries(data, "attention", self._attention))
-        recipe = self._recipe(data.get("recipe", {}))
         resources = self._model(Resources, data.get("resources", {}), ("resources",))
         stopping = self._model(Stopping, data.get("stopping", {}), ("stopping",))
         tracking = self._model(Tracking, data.get("tracking", {}), ("tracking",))
@@ -129,8 +130,7 @@ class _Check:
         config = self._model(DATASETS[name].Config, settings, place)
         return name, config.model_dump() if config else {}
 
-    def _recipe(self, value: Any) -> Recipe | None:
-        place: Place = ("recipe",)
+    def _recipe(self, value: Any, place: Place) -> Recipe | None:
         if not self._mapping(value, place):
             return None
         preset = value.get("preset")
@@ -154,14 +154,18 @@ class _Check:
             if name in data and self._mapping(entry, (name, index)):
                 yield from expand(entry, (name, index))
 
-    def _backbone(self, entry: dict[str, Any], place: Place) -> Iterator[BackbonePoint]:
+    def _backbone(
+        self, recipe: Recipe | None, entry: dict[str, Any], place: Place
+    ) -> Iterator[BackbonePoint]:
         if not self._registered(BACKBONES, entry.get("name"), (*place, "name")):
             return
         backbone = BACKBONES[entry["name"]]
         if backbone.task != self.task:
             self._add((*place, "name"), f"{entry['name']} is for {backbone.task}, not {self.task}")
         fields = (*BackboneEntry.model_fields, "placement")
-        self._unknown_fields(entry, fields, place)
+        self._unknown_fields(entry, (*fields, "recipe"), place)
+        if "recipe" in entry and recipe is not None:  # else the space's own is told first
+            recipe = self._own_recipe(entry["recipe"], (*place, "recipe"))
         grid = {key: entry[key] for key in entry if key in fields}
         for point, places in self._grid(grid, place):
             placement = point.pop("placement", None)
@@ -171,8 +175,14 @@ class _Check:
                 self._choice(places["stem"], checked.stem, ["auto", *backbone.stems])
             elif checked is not None:
                 yield BackbonePoint(
-                    checked.name, checked.stem, checked.weights, chosen, place=place
+                    checked.name, checked.stem, checked.weights, chosen, recipe, place=place
                 )
+
+    def _own_recipe(self, value: Any, place: Place) -> Recipe | None:
+        """Return the space's recipe with the changes of one backbone."""
+        if not self._mapping(value, place):
+            return None
+        return self._recipe({**self.document.data.get("recipe", {}), **value}, place)
 
     def _placement(self, backbone: str, value: Any, place: Place) -> PlacementChoice | None:
         if value is None:
@@ -201,9 +211,10 @@ class _Check:
         if not self._registered(ATTENTION, name, (*place, "name")):
             return
         config = ATTENTION[str(name)].Config
-        fields = ("name", *config.model_fields, *(("preset",) if config.presets else ()))
-        self._unknown_fields(entry, fields, place)
-        grid = {key: entry[key] for key in entry if key in fields and key != "name"}
+        fields = (*config.model_fields, *(("preset",) if config.presets else ()))
+        self._unknown_fields(entry, ("name", "backbones", *fields), place)
+        only = self._only_on(entry.get("backbones"), (*place, "backbones"))
+        grid = {key: entry[key] for key in entry if key in fields}
         for point, places in self._grid(grid, place):
             preset = point.pop("preset", None)
             if preset is not None and not (isinstance(preset, str) and preset in config.presets):
@@ -217,7 +228,24 @@ class _Check:
                     preset=None if set(chosen) & set(point) else preset,
                     hyperparameters=checked.model_dump(mode="json"),
                     nondefault=tuple(sorted(checked.model_dump(exclude_defaults=True))),
+                    backbones=only,
                 )
+
+    def _only_on(self, value: Any, place: Place) -> tuple[str, ...] | None:
+        """Return the backbones that a module is restricted to; None for all of the space."""
+        if value is None:
+            return None
+        names = value if isinstance(value, list) else [value]
+        entries = self.document.data.get("backbones")
+        known = [
+            str(entry["name"] if isinstance(entry, dict) else entry)
+            for entry in (entries if isinstance(entries, list) else [])
+            if not isinstance(entry, dict) or "name" in entry
+        ]
+        for index, name in enumerate(names):
+            if name not in known:
+                self._choice((*place, index) if value is names else place, name, known)
+        return tuple(map(str, names))
 
     # Tools ---------------------------------------------------------------------------------
 

@@ -55,8 +55,8 @@ class Recipe(BaseModel):
     """L2 penalty (sgd) or decoupled decay (adamw)."""
     decay_norm_and_bias: bool = True
     """Whether weight decay also acts on biases and the parameters of norms."""
-    schedule: Literal["constant", "cosine", "step", "one_cycle"] = "cosine"
-    """Of the learning rate: "constant", "cosine" (to zero), "step" or "one_cycle"."""
+    schedule: Literal["constant", "cosine", "poly", "step", "one_cycle"] = "cosine"
+    """Of the learning rate: "constant", "cosine" and "poly" (to zero), "step" or "one_cycle"."""
     milestones: tuple[PositiveInt, ...] = ()
     """Epochs after which "step" multiplies the learning rate by ``gamma``; ascending."""
     gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -101,6 +101,19 @@ class Recipe(BaseModel):
             )
         return self
 
+
+YOLOV5: Mapping[str, Any] = MappingProxyType(
+    {
+        "epochs": 300,
+        "lr": 0.01,
+        "momentum": 0.937,
+        "nesterov": True,
+        "weight_decay": 5e-4,
+        "decay_norm_and_bias": False,
+        "schedule": "cosine",
+        "warmup_epochs": 3.0,
+    }
+)
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -150,5 +163,46 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "gamma": 0.2,
             "warmup_epochs": 1.0,
         },
+        # ELA section 4.3, Pascal VOC; the rest "refer to" YOLOX: Nesterov, five epochs of warm-up,
+        # no decay of norms and biases.
+        "ela_yolox": {
+            "epochs": 72,
+            "batch_size": 16,
+            "lr": 0.02,
+            "momentum": 0.937,
+            "nesterov": True,
+            "weight_decay": 5e-4,
+            "decay_norm_and_bias": False,
+            "schedule": "cosine",
+            "warmup_epochs": 5.0,
+        },
+        # ELA section 4.3, COCO; momentum and decay are YOLOF's. The 1,500 steps of warm-up are a
+        # fifth of an epoch of 117,266 images. YOLOF's lower rate for the backbone is left out.
+        "ela_yolof": {
+            "epochs": 12,
+            "batch_size": 16,
+            "lr": 0.003,
+            "momentum": 0.9,
+            "weight_decay": 1e-4,
+            "schedule": "step",
+            "milestones": (8, 11),
+            "gamma": 0.1,
+            "warmup_epochs": 0.2,
+        },
+        # ELA section 4.4: 40,000 steps of 12 images are 48 epochs of the 10,082 that 500 held out
+        # for validation leave. Momentum, decay and "poly" are DeepLabV3's; its momentum of batch
+        # norm (0.9997) is left out.
+        "ela_deeplabv3": {
+            "epochs": 48,
+            "batch_size": 12,
+            "lr": 0.025,
+            "momentum": 0.9,
+            "weight_decay": 1e-4,
+            "schedule": "poly",
+        },
+        # EMA section 4.2: epochs and batch; the rest are YOLOv5's published settings, but for its
+        # linear fall of the learning rate to a tenth.
+        "ema_yolov5s": {**YOLOV5, "batch_size": 48},
+        "ema_yolov5x": {**YOLOV5, "batch_size": 5},
     }
 )

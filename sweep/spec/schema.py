@@ -116,6 +116,8 @@ class BackbonePoint:
     stem: Literal["auto", "imagenet", "cifar"]
     weights: str | None
     placement: PlacementChoice | None
+    recipe: Recipe | None
+    """The space's, with the changes of this backbone; None where it has problems."""
     place: Place = ()
 
 
@@ -127,6 +129,8 @@ class AttentionPoint:
     preset: str | None
     hyperparameters: dict[str, Any]
     nondefault: tuple[str, ...]
+    backbones: tuple[str, ...] | None = None
+    """The only ones it goes on; None means all of the space."""
 
 
 @dataclass(frozen=True)
@@ -196,10 +200,7 @@ def json_schema() -> dict[str, Any]:
         },
         **{name: model.model_json_schema() for name, model in SECTIONS.items()},
     }
-    properties["recipe"]["properties"]["preset"] = {
-        "enum": list(PRESETS),
-        "description": "A recipe of a paper; the other fields change it.",
-    }
+    properties["recipe"] = _recipe_schema()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A search space of sweep",
@@ -208,6 +209,15 @@ def json_schema() -> dict[str, Any]:
         "required": ["study", "question", *LISTED],
         "properties": properties,
     }
+
+
+def _recipe_schema() -> dict[str, Any]:
+    schema = Recipe.model_json_schema()
+    schema["properties"]["preset"] = {
+        "enum": list(PRESETS),
+        "description": "A recipe of a paper; the other fields change it.",
+    }
+    return schema
 
 
 def _dataset_schema(name: str) -> dict[str, Any]:
@@ -228,6 +238,10 @@ def _backbone_schema() -> dict[str, Any]:
         **{key: _one_or_many(value) for key, value in entry["properties"].items()},
         "name": {**names, "description": "A registered backbone."},
         "placement": _one_or_many(placement),
+        "recipe": {
+            "description": "Changes of the space's recipe for this backbone.",
+            **_recipe_schema(),
+        },
     }
     return {"anyOf": [names, entry]}
 
@@ -249,7 +263,13 @@ def _attention_schema(name: str) -> dict[str, Any]:
         "description": (config.__doc__ or "").strip(),
         "additionalProperties": False,
         "required": ["name"],
-        "properties": {"name": {"const": name}, **properties},
+        "properties": {
+            "name": {"const": name},
+            "backbones": _one_or_many(
+                {"description": "The only ones it goes on.", "enum": BACKBONES.names()}
+            ),
+            **properties,
+        },
     }
 
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 5.0
-PARAM_LENGTH = 500
-"""Characters of a parameter that every MLflow store takes; plan.json has all sites."""
 BATCH = 1000
 """Metrics that MLflow takes in one request."""
 
@@ -370,7 +368,7 @@ def run_params(trial: Trial) -> dict[str, Any]:
         "backbone": trial.backbone.name,
         "stem": trial.backbone.stem,
         "weights": trial.backbone.weights or "none",
-        "sites": ", ".join(trial.sites)[:PARAM_LENGTH] or "none",
+        "sites": names.sites_param(trial.sites),
         "attention": trial.attention,
         **{names.HYPERPARAMETER + k: v for k, v in trial.hyperparameters.items()},
         **{f"recipe.{k}": v for k, v in trial.recipe.model_dump(mode="json").items()},

@@ -6,6 +6,8 @@ share has one run, and one set of tags for each: whether it is a member, where, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 KIND = "sweep.kind"
 """Tag: "sweep" for a parent run, "trial" for a child."""
 STUDY = "sweep.study"
@@ -43,6 +45,15 @@ COMMIT = "mlflow.source.git.commit"
 
 COST_METRICS = ("params_true", "params_thop_like", "params_no_norm", "macs")
 FVCORE_MACS = "macs_fvcore"
+
+
+PARAM_LENGTH = 500
+"""Characters of a parameter that every MLflow store takes; plan.json has all sites."""
+
+
+def sites_param(sites: Iterable[str]) -> str:
+    """Return the parameter of a trial's run that holds its sites, in the order of the model."""
+    return ", ".join(sites)[:PARAM_LENGTH] or "none"
 
 
 def per_sweep(tag: str, study: str) -> str:

@@ -84,15 +84,34 @@ def read_study(uri: str, study: str) -> StudyRecord:
     return StudyRecord(study, parent, tuple(trials), refused, complete)
 
 
+def read_finished(uri: str) -> tuple[RunRecord, ...]:
+    """Read the runs of all finished trials, of all studies; none if there is no such sqlite store.
+
+    Raises:
+        UserError: the store does not answer, or is none.
+    """
+    path = _sqlite_file(uri)
+    if path is not None and not path.exists():
+        return ()
+    check_store(uri)
+    from mlflow.exceptions import MlflowException
+
+    query = f"tags.`{names.KIND}` = 'trial' AND attributes.status = 'FINISHED'"
+    try:
+        return tuple(_runs(open_client(uri), query))
+    except MlflowException as error:
+        raise UserError(f"cannot read {uri}: {str(error).splitlines()[0]}") from None
+
+
 def check_store(uri: str) -> None:
     """Refuse an sqlite store that is not there; opening it would create it.
 
     Raises:
         UserError: there is no file, or it is not a store.
     """
-    if not uri.startswith("sqlite:///"):
+    path = _sqlite_file(uri)
+    if path is None:
         return
-    path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
     if not path.is_file():
         raise UserError(f"there is no MLflow store at {path}; `sweep run` makes one")
     try:
@@ -106,6 +125,12 @@ def check_store(uri: str) -> None:
         raise UserError(f"{path} cannot be read as an MLflow store: {error}") from None
     if not known:
         raise UserError(f"{path} is not an MLflow store: it has no table of experiments")
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    if not uri.startswith("sqlite:///"):
+        return None
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
 
 
 def _parents(client: MlflowClient) -> dict[str, RunRecord]:

@@ -12,6 +12,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from sweep.spec.recipes import Recipe
 
+POLY_POWER = 0.9
+"""Of the schedule "poly": DeepLab (arXiv:1606.00915), section 4.1."""
+
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
     """Return the optimizer of a recipe; biases and norms may be left out of weight decay."""
@@ -44,8 +47,8 @@ def lr_factor(recipe: Recipe, steps_per_epoch: int) -> Callable[[int], float]:
     """Return the learning rate as a fraction of ``recipe.lr``, as a function of steps taken.
 
     Linear warm-up comes first; the schedule then runs over the epochs that are left ("cosine",
-    "one_cycle": to zero at the end of the last one) or at its milestones ("step": counted from the
-    start of training). "one_cycle" is SGDR's half cosine up and down again (Smith, 2018).
+    "poly", "one_cycle": to zero at the end of the last one) or at its milestones ("step": counted
+    from the start of training). "one_cycle" is SGDR's half cosine up and down again (Smith, 2018).
     """
     total = recipe.epochs * steps_per_epoch
     warmup = round(recipe.warmup_epochs * steps_per_epoch)
@@ -59,7 +62,10 @@ def lr_factor(recipe: Recipe, steps_per_epoch: int) -> Callable[[int], float]:
         if recipe.schedule == "step":
             epoch = step // steps_per_epoch
             return recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
-        return _half_cosine((step - warmup) / max(1, total - warmup))
+        progress = (step - warmup) / max(1, total - warmup)
+        if recipe.schedule == "poly":
+            return float((1 - min(1.0, progress)) ** POLY_POWER)
+        return _half_cosine(progress)
 
     return factor
 

@@ -1,0 +1,149 @@
+"""What was measured of a row's model, from the runs in MLflow: on any data set, each apart.
+
+A run is of a row if it has the same backbone, stem, sites, module and hyperparameters, and nothing
+of these was adjusted. What it learnt may be another data set or recipe than the paper's: runs are
+grouped by that, and every group says what it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from reports.paper.counting import Configuration
+from reports.paper.published import Architecture, PublishedTable, Row
+from reports.stats import Spread, spread
+from sweep.models.build import resolve_placement
+from sweep.spec.recipes import PRESETS, Recipe
+from sweep.tracking import names
+from sweep.tracking.reading import RunRecord
+
+Setting = tuple[tuple[str, str], ...]
+"""Parameters of a run that say what it learnt and how, sorted."""
+SETTING = ("dataset", "recipe.", "weights", "patience")
+"""What these start with."""
+LEFT_OUT = ("dataset.split_seed",)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a table's models scored under one setting."""
+
+    title: str
+    """Empty if it is the paper's own data set and recipe."""
+    spreads: Mapping[tuple[int, str], Spread]
+    """By number of the row and metric, over the test split; as stored."""
+
+
+def measured(table: PublishedTable, runs: Sequence[RunRecord]) -> list[Measured]:
+    """Return the scores of a table's rows, the paper's own setting first."""
+    found: dict[Setting, dict[tuple[int, str], list[float]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    own: set[Setting] = set()
+    for number, row in enumerate(table.rows):
+        if row.architecture is None:
+            continue
+        for run in _of_row(row, runs):
+            setting = _setting(run)
+            if _is_papers(run, row.architecture):
+                own.add(setting)
+            for metric, value in _scores(run):
+                found[setting][number, metric].append(value)
+    titles = _titles(found)
+    groups = [
+        Measured(
+            "" if setting in own else titles[setting],
+            {key: spread(values) for key, values in scores.items()},
+        )
+        for setting, scores in found.items()
+    ]
+    return sorted(groups, key=lambda group: group.title)
+
+
+def _of_row(row: Row, runs: Iterable[RunRecord]) -> list[RunRecord]:
+    assert row.architecture is not None
+    configuration = Configuration.of(row.architecture, row.attention)
+    wanted = {
+        "backbone": row.architecture.backbone,
+        "stem": row.architecture.stem,
+        "attention": configuration.attention,
+        "sites": _sites(configuration),
+    }
+    return [
+        run
+        for run in runs
+        if all(run.params.get(key) == value for key, value in wanted.items())
+        and not run.tags.get(names.ADJUSTED)
+        and _same_hyperparameters(run, configuration)
+    ]
+
+
+def _sites(configuration: Configuration) -> str:
+    if configuration.attention == "none":
+        return names.sites_param(())
+    architecture = configuration.architecture
+    return names.sites_param(resolve_placement(architecture.backbone, architecture.placement))
+
+
+def _same_hyperparameters(run: RunRecord, configuration: Configuration) -> bool:
+    """Compare as text, as MLflow keeps them; one that is newer than the run has its default."""
+    config = configuration.config
+    default = type(config)().model_dump()
+    return all(
+        run.params.get(names.HYPERPARAMETER + key, str(default[key])) == str(value)
+        for key, value in config.model_dump().items()
+    )
+
+
+def _setting(run: RunRecord) -> Setting:
+    return tuple(
+        sorted(
+            (key, value)
+            for key, value in run.params.items()
+            if key.startswith(SETTING) and key not in LEFT_OUT
+        )
+    )
+
+
+def _is_papers(run: RunRecord, architecture: Architecture) -> bool:
+    """Return whether a run learnt what the paper's did: its data set, image size and recipe."""
+    benchmark = architecture.benchmark
+    recipe = Recipe.model_validate(PRESETS[benchmark.recipe]).model_dump(mode="json")
+    wanted = {
+        "dataset": benchmark.dataset,
+        "dataset.image_size": str(benchmark.image_size),
+        "dataset.subset": "None",
+        "weights": architecture.weights or "none",
+        **{f"recipe.{key}": str(value) for key, value in recipe.items()},
+    }
+    return all(run.params.get(key) == value for key, value in wanted.items())
+
+
+def _scores(run: RunRecord) -> list[tuple[str, float]]:
+    prefix = "test_"
+    return [
+        (key.removeprefix(prefix), value)
+        for key, value in run.metrics.items()
+        if key.startswith(prefix) and math.isfinite(value)
+    ]
+
+
+def _titles(settings: Iterable[Setting]) -> dict[Setting, str]:
+    """Return what tells the settings apart: data set, image size, epochs, and what else varies."""
+    plain = {setting: dict(setting) for setting in settings}
+    short = {
+        setting: f"{values.get('dataset', '?')} {values.get('dataset.image_size', '?')} px, "
+        f"{values.get('recipe.epochs', '?')} epochs"
+        for setting, values in plain.items()
+    }
+    titles = {}
+    for setting, title in short.items():
+        alike = [plain[other] for other in short if short[other] == title]
+        varying = sorted(
+            key for key in plain[setting] if len({values.get(key) for values in alike}) > 1
+        )
+        titles[setting] = ", ".join([title, *(f"{key} {plain[setting][key]}" for key in varying)])
+    return titles
