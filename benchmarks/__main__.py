@@ -7,6 +7,8 @@ that take turns, and prints the median ratio to the first of them.
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -151,6 +153,20 @@ def actor_reuse() -> dict[str, list[float]]:
     return {"a reused actor": seconds[1:], "a new actor": seconds[:1] * ROUNDS}
 
 
+def audit() -> dict[str, Callable[[], object]]:
+    """Return the audit of both papers from a cold start, and the imports that it needs."""
+
+    def command(*arguments: str) -> Callable[[], object]:
+        return lambda: subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
+
+    return {
+        "import torchvision": command(sys.executable, "-c", "import torchvision"),
+        "sweep paper audit": command(
+            str(Path(sys.executable).with_name("sweep")), "paper", "audit"
+        ),
+    }
+
+
 def main() -> None:
     """Print every comparison."""
     device = pick_device(1.0)
@@ -158,6 +174,7 @@ def main() -> None:
     show(f"attention: a training step on {device.type}", measure(attention_steps(device)))
     show(f"data: an epoch of 1,293 digits on {device.type}", measure(loaders(device)))
     show("Ray: seconds a trial", actor_reuse())
+    show("The audit of both papers", measure(audit()))
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from sweep.errors import UserError
 from sweep.ledger import Ledger
 from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS
 from sweep.spec.document import read_document
-from sweep.spec.fingerprint import folder_digest
+from sweep.spec.fingerprint import annotations_digest, folder_digest
 from sweep.spec.labels import module_key, module_labels
 from sweep.spec.plain_yaml import Problem
 from sweep.spec.recipes import Recipe
@@ -35,6 +36,10 @@ TRAINING_FLOPS_PER_MAC = 6
 
 SUSTAINED_FLOPS = {"one A100-class GPU in bf16": 50e12, "one CPU core": 20e9}
 """Assumed floating-point operations per second in training, for the estimate of a plan."""
+
+
+DIGESTS = (("files", folder_digest), ("annotations", annotations_digest))
+"""What a data set's content holds of a folder of one's own, and what it is made by."""
 
 
 class Cost(BaseModel):
@@ -104,7 +109,8 @@ def make_plan(space: Space) -> Plan:
     """Expand a space into trials and cost each.
 
     Raises:
-        SpecError: a placement or weights that a backbone does not have.
+        SpecError: a placement or weights that a backbone does not have, or a recipe that the task
+            does not know.
         MissingDatasetError: the data set must be read to know its classes, and is not here.
         ValueError: settings that the data set cannot satisfy.
     """
@@ -116,6 +122,7 @@ def make_plan(space: Space) -> Plan:
     except DatasetError as error:
         message = str(error).removeprefix("dataset.")
         raise space.document.error([Problem(("dataset",), message)]) from None
+    _check_task(space, dataset.num_classes)
     common: dict[str, Any] = {
         "task": space.general.task,
         "dataset": space.dataset,
@@ -156,6 +163,22 @@ def make_plan(space: Space) -> Plan:
         duplicates=points - len(planned),
         train_images=train_images,
     )
+
+
+def _check_task(space: Space, num_classes: int) -> None:
+    """Check that the task can be trained by the recipes of a space.
+
+    Raises:
+        SpecError: it cannot.
+    """
+    for point in space.backbones:
+        assert point.recipe is not None
+        smoothing = point.recipe.label_smoothing
+        try:
+            TASKS[space.general.task](num_classes, label_smoothing=smoothing)
+        except UserError as error:
+            message = str(error).removeprefix("recipe.")
+            raise space.document.error([Problem(("recipe",), message)]) from None
 
 
 def _cost(trial: Trial) -> Cost:
@@ -351,9 +374,9 @@ def stored_plan(path: Path, key: str) -> Plan | None:
             return None
         plan = Plan.model_validate(stored["plan"])
         for planned in plan.trials[:1]:  # all have one data set
-            digest = planned.trial.dataset_content.get("files")
-            root = str(planned.trial.dataset_settings["root"])
-            if digest and digest != folder_digest(Path(root).expanduser()):
+            content = planned.trial.dataset_content
+            root = Path(str(planned.trial.dataset_settings["root"])).expanduser()
+            if any(name in content and content[name] != digest(root) for name, digest in DIGESTS):
                 return None
     except (OSError, ValueError, KeyError, TypeError):
         return None  # no plan or no images, or a plan of another version: it is made anew

@@ -13,6 +13,8 @@ import pytest
 from spec.spaces import call
 
 from sweep.cli import cli
+from sweep.registry import ATTENTION, BACKBONES, DATASETS
+from sweep.spec.recipes import PRESETS
 
 FROZEN = Path(__file__).with_name("help.txt")
 HEAVY = ("torch", "torchvision", "ray", "mlflow", "numpy", "pandas", "matplotlib", "sklearn")
@@ -103,28 +105,35 @@ def test_what_comes_with_the_program_is_ready() -> None:
     assert (result.code, result.out, result.err) == (0, "digits is ready\n", "")
 
 
+LISTED = [
+    "ca reduction, min_channels, bias, norm, num_groups; official, ela_paper, ela_paper_gn",
+    "cbam reduction, kernel_size, bias, spatial_norm; ela, nam",
+    "eca kernel_size",
+    "ela kernel_size, groups, num_groups, shared; T, T_table4, B, S, L",
+    "ema factor, cross_spatial",
+    "nam -",
+    "deeplabv3_resnet50 conv2, stage3, stem_stage, block_last_bn, aspp",
+    "mobilenet_v2 hidden, stage3, stem_stage, block_last_bn",
+    "resnet18 stage3, stem_stage, block_last_bn",
+    "resnet50 stem_stage, stage3, block_last_bn, conv2",
+]
+"""Some lines of ``sweep list``, with single spaces."""
+
+
 def test_list_names_what_a_space_can_name() -> None:
     result = call("list")
     assert (result.code, result.err) == (0, "")
-    assert result.out.splitlines() == [
-        "attention (hyperparameters; presets)",
-        "  ca            reduction, min_channels, bias, norm, num_groups; "
-        "official, ela_paper, ela_paper_gn",
-        "  cbam          reduction, kernel_size, bias, spatial_norm; ela, nam",
-        "  eca           kernel_size",
-        "  ela           kernel_size, groups, num_groups, shared; T, T_table4, B, S, L",
-        "  ema           factor, cross_spatial",
-        "  nam           -",
-        "  none          -",
-        "  sa            groups",
-        "  se            reduction, bias",
-        "backbones (placements; the first is the default)",
-        "  mobilenet_v2  hidden, stage3, stem_stage, block_last_bn",
-        "  resnet101     stem_stage, stage3, block_last_bn, conv2",
-        "  resnet18      stage3, stem_stage, block_last_bn",
-        "  resnet50      stem_stage, stage3, block_last_bn, conv2",
-        "data sets",
-        "  cifar10, cifar100, digits, fashion_mnist, imagefolder, imagenet",
-        "recipes",
-        "  ela_resnet, he2016_resnet, ela_mobilenet_v2, ema_cifar",
-    ]
+    sections: dict[str, list[str]] = {}
+    for line in result.out.splitlines():
+        if line.startswith("  "):
+            sections[list(sections)[-1]].append(" ".join(line.split()))
+        else:
+            sections[line] = []
+    heads = [heading.partition(" (")[0] for heading in sections]
+    assert heads == ["attention", "backbones", "data sets", "recipes"]
+    attention, backbones, datasets, recipes = sections.values()
+    assert [line.split()[0] for line in attention] == ATTENTION.names()
+    assert [line.split()[0] for line in backbones] == BACKBONES.names()
+    assert datasets == [", ".join(DATASETS.names())]
+    assert recipes == [", ".join(PRESETS)]
+    assert set(LISTED) <= {*attention, *backbones}

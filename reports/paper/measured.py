@@ -1,8 +1,8 @@
 """What was measured of a row's model, from the runs in MLflow: on any data set, each apart.
 
-A run is of a row if it has the same backbone, stem, sites, module and hyperparameters, and nothing
-of these was adjusted. What it learnt may be another data set or recipe than the paper's: runs are
-grouped by that, and every group says what it is.
+A run is of a row if it has the same backbone, sites, module and hyperparameters, and nothing of
+these was adjusted. What it learnt may be another data set or recipe than the paper's, and its stem
+may be the one for small images: runs are grouped by that, and every group says what it is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sweep.tracking.reading import RunRecord
 
 Setting = tuple[tuple[str, str], ...]
 """Parameters of a run that say what it learnt and how, sorted."""
-SETTING = ("dataset", "recipe.", "weights", "patience")
+SETTING = ("dataset", "recipe.", "weights", "patience", "stem")
 """What these start with."""
 LEFT_OUT = ("dataset.split_seed",)
 
@@ -68,7 +68,6 @@ def _of_row(row: Row, runs: Iterable[RunRecord]) -> list[RunRecord]:
     configuration = Configuration.of(row.architecture, row.attention)
     wanted = {
         "backbone": row.architecture.backbone,
-        "stem": row.architecture.stem,
         "attention": configuration.attention,
         "sites": _sites(configuration),
     }
@@ -117,6 +116,7 @@ def _is_papers(run: RunRecord, architecture: Architecture) -> bool:
         "dataset.image_size": str(benchmark.image_size),
         "dataset.subset": "None",
         "weights": architecture.weights or "none",
+        "stem": architecture.stem,
         **{f"recipe.{key}": str(value) for key, value in recipe.items()},
     }
     return all(run.params.get(key) == value for key, value in wanted.items())
@@ -131,14 +131,17 @@ def _scores(run: RunRecord) -> list[tuple[str, float]]:
     ]
 
 
+def _short(values: Mapping[str, str]) -> str:
+    size = f"{values.get('dataset', '?')} {values.get('dataset.image_size', '?')} px"
+    stem = ", CIFAR stem" if values.get("stem") == "cifar" else ""
+    epochs = values.get("recipe.epochs", "?")
+    return f"{size}, {epochs} epoch{'s' * (epochs != '1')}{stem}"
+
+
 def _titles(settings: Iterable[Setting]) -> dict[Setting, str]:
-    """Return what tells the settings apart: data set, image size, epochs, and what else varies."""
+    """Return what the settings are: data set, image size, epochs, stem; and what else varies."""
     plain = {setting: dict(setting) for setting in settings}
-    short = {
-        setting: f"{values.get('dataset', '?')} {values.get('dataset.image_size', '?')} px, "
-        f"{values.get('recipe.epochs', '?')} epochs"
-        for setting, values in plain.items()
-    }
+    short = {setting: _short(values) for setting, values in plain.items()}
     titles = {}
     for setting, title in short.items():
         alike = [plain[other] for other in short if short[other] == title]

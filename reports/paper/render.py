@@ -23,8 +23,9 @@ from sweep.tracking.reading import RunRecord
 Format = Literal["md", "tex", "csv", "html"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 LATEX_MARKS = {
-    "†": r"\textsuperscript{\dag}",
-    "‡": r"\textsuperscript{\ddag}",
+    "†": r"\rlap{\textsuperscript{\dag}}",  # beside the number, which stays aligned
+    "‡": r"\rlap{\textsuperscript{\ddag}}",
+    "*": r"\rlap{*}",
     "✓": r"\checkmark",
 }
 

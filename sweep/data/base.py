@@ -24,6 +24,9 @@ SplitName = Literal["train", "val", "test"]
 RESIDENT_PIXELS = 64
 """Largest image size at which a split is decoded once and lives on the device."""
 
+IGNORED = 255
+"""Class number of the pixels of a mask that are neither trained on nor evaluated."""
+
 ValSize = PositiveInt | Annotated[float, Field(gt=0, lt=1)]
 """A number of images, or a fraction."""
 
@@ -46,6 +49,13 @@ class Augmentation:
     """Random area (8 to 100 %) and aspect ratio, resized to the image size."""
     flip: bool = False
     """Horizontal flip with probability 1/2."""
+    scale: tuple[float, float] | None = None
+    """Range of the factor that both sides are resized by, before a random crop of the image size;
+    of tasks whose targets have a place in the image. In detection, 1 fits the photo into it."""
+    colour: float = 0.0
+    """Largest relative change of brightness, contrast and saturation; of detection."""
+    mosaic: float = 0.0
+    """Probability that an image is put together of four; of detection."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +165,13 @@ class Dataset(ABC):
             MissingDatasetError: it can only be told from the files, and they are not here.
         """
 
-    published_train_images: ClassVar[int | None] = None
-    """Of the training split as published; None if only the files can tell."""
+    @property
+    def published_train_images(self) -> int | None:
+        """Images of the training split as published; None if only the files can tell."""
+        return None
+
+    stratified: ClassVar[bool] = True
+    """Whether validation and ``subset`` are drawn class by class; else from all images alike."""
 
     @property
     def train_images(self) -> int | None:
@@ -165,22 +180,34 @@ class Dataset(ABC):
         Raises:
             DatasetError: ``val_size`` or ``subset`` is more than there is.
         """
-        total, config = self.published_train_images, self.config
+        total = self.published_train_images
         if total is None:
             return None
+        held = self.held_out(total)
+        return self.config.subset or total - held
+
+    def held_out(self, total: int) -> int:
+        """Return how many of ``total`` training images are split off for validation.
+
+        Raises:
+            DatasetError: ``val_size`` or ``subset`` is more than there is.
+        """
+        config = self.config
         fraction = config.val_size < 1
         held = math.ceil(config.val_size * total) if fraction else int(config.val_size)
-        if not self.num_classes <= held < total:
+        least = self.num_classes if self.stratified else 1
+        if not least <= held < total:
+            each = f" for each of {least} classes" if self.stratified else ""
             raise DatasetError(
-                f"dataset.val_size (={config.val_size}) of {total} training images: at least one "
-                f"for each of {self.num_classes} classes, and fewer than all"
+                f"dataset.val_size (={config.val_size}) of {total} training images: at least one"
+                f"{each}, and fewer than all"
             )
         if config.subset is not None and config.subset > total - held:
             raise DatasetError(
                 f"dataset.subset (={config.subset}): {total - held} training images are left "
                 f"after {held} for validation"
             )
-        return config.subset or total - held
+        return held
 
     @abstractmethod
     def find(self) -> Path | None:

@@ -9,6 +9,8 @@ A = 5 anchors per cell, squares of 32 to 512 pixels.
     classes  (B, A k, H/32, W/32)    logits, of class and object together
     boxes    (B, 4 A, H/32, W/32)    offsets of the anchors
 
+What these are trained on and what they detect is in yolof_maps.py.
+
 The frozen norms have no parameters, and mean what they should only with ResNet's trained weights:
 ``weights: IMAGENET1K_V1``. ELA's section 4.3 adds five attention modules: "at the output of the
 backbone network, after the projecter of the Encoder, and after its first three Residual Blocks".
@@ -18,14 +20,16 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from sweep.models.base import Backbone, Sites, Stem
+from sweep.models.yolof_maps import SIDES, YOLOFMaps
 from sweep.registry import BACKBONES
 
 FEATURES, WIDTH, SQUEEZED = 2048, 512, 128
 DILATIONS = (2, 4, 6, 8)
-ANCHORS = 5
+ANCHORS = len(SIDES)
 CLASS_LAYERS, BOX_LAYERS = 2, 4
 PRIOR = 0.01
 """Probability of an object that the decoder starts with."""
@@ -94,17 +98,19 @@ class Decoder(nn.Module):
 def _with_object(classes: Tensor, objectness: Tensor) -> Tensor:
     """Return the logit of (object and class) from both logits (Eq. in section 4.2's decoder).
 
-    sigmoid(c) sigmoid(o) has the logit c + o - log(1 + exp(c) + exp(o)).
+    sigmoid(c) sigmoid(o) has the logit c + o - log(1 + exp(c) + exp(o)), in float32 at least.
     """
     batch, anchors, height, width = objectness.shape
-    c = classes.view(batch, anchors, -1, height, width)
-    o = objectness.view(batch, anchors, 1, height, width)
-    neither = (c.exp().clamp(max=CLAMP) + o.exp().clamp(max=CLAMP) + 1).log()
+    dtype = torch.promote_types(classes.dtype, torch.float32)
+    c = classes.view(batch, anchors, -1, height, width).to(dtype)
+    o = objectness.view(batch, anchors, 1, height, width).to(dtype)
+    neither = (c.clamp(max=LARGEST).exp() + o.clamp(max=LARGEST).exp() + 1).log()
     return (c + o - neither).view_as(classes)
 
 
-CLAMP = 1e8
-"""Largest odds, so that nothing overflows."""
+LARGEST = math.log(1e8)
+"""Largest logit of which the odds are taken: before the exponential, which has no gradient where
+it overflows."""
 
 
 class YOLOF(nn.Module):
@@ -131,9 +137,9 @@ class YOLOF(nn.Module):
         assert self.decoder.classes.bias is not None
         nn.init.constant_(self.decoder.classes.bias, -math.log((1 - PRIOR) / PRIOR))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> YOLOFMaps:
         classes, boxes = self.decoder(self.encoder(self.backbone(images)["out"]))
-        return classes, boxes
+        return YOLOFMaps(classes, boxes)
 
 
 def build_yolof(num_classes: int, _stem: Stem) -> nn.Module:

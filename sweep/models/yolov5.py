@@ -10,7 +10,7 @@ k = num_classes; widths are those of size l, which ``width`` scales.
     maps      (B, 3 (5 + k), H/s, W/s) at the strides s of 8, 16 and 32, or also of 4
 
 The channels of a map are, for each of three anchors, box, logit of there being an object, and
-logits of the classes.
+logits of the classes; what they are trained on and what they detect is in yolov5_maps.py.
 
 EMA's Table 2 has attention after the last two C3 blocks of the backbone of size s, and after the
 C3 blocks of the neck of size x but the last. The published neck with attention has one connection
@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from sweep.models.base import Backbone, Sites, Stem
 from sweep.models.layers import Concat, conv_bn_act
+from sweep.models.yolov5_maps import YOLOv5Maps
 from sweep.registry import BACKBONES
 
 ANCHORS = 3
@@ -234,9 +235,9 @@ class YOLOv5(nn.Module):
                 bias[:, 4] += math.log(OBJECTS_PER_IMAGE / cells)
                 bias[:, 5:] += math.log(CLASS_PRIOR / (num_classes - 0.99999))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, images: Tensor) -> YOLOv5Maps:
         maps = self.neck(self.backbone(images))
-        return tuple(head(level) for head, level in zip(self.heads, maps, strict=True))
+        return YOLOv5Maps(head(level) for head, level in zip(self.heads, maps, strict=True))
 
 
 def build_yolov5s(num_classes: int, _stem: Stem) -> nn.Module:

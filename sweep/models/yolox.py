@@ -8,7 +8,8 @@ Depth 0.33, width 0.25, depthwise convolutions. Below k = num_classes.
     maps       (B, 5 + k, H/s, W/s) at the strides s of 8, 16 and 32              decoupled head
 
 The channels of a map are the box (centre relative to its cell and log of its size, in strides),
-the logit of there being an object, and the logits of the classes.
+the logit of there being an object, and the logits of the classes; what they are trained on and what
+they detect is in yolox_maps.py.
 
 ELA adds attention "only after the backbone of YOLOX-Nano and after the feature fusion layer in the
 neck": at the three features as they leave for the neck, and at the neck's four concatenations,
@@ -24,10 +25,10 @@ from torch import Tensor, nn
 
 from sweep.models.base import Backbone, Sites, Stem
 from sweep.models.layers import Concat, conv_bn_act
+from sweep.models.yolox_maps import YOLOXMaps
 from sweep.registry import BACKBONES
 
 STEM_WIDTH = 16  # 64 at width 1
-STRIDES = (8, 16, 32)
 BLOCKS = (1, 3, 3, 1)  # bottlenecks of dark2 to dark5: 3, 9, 9 and 3 at depth 1
 POOLS = (5, 9, 13)
 PRIOR = 0.01
@@ -183,11 +184,11 @@ class YOLOX(nn.Module):
         self.neck = PAFPN()
         self.heads = nn.ModuleList(DecoupledHead(STEM_WIDTH * m, num_classes) for m in (4, 8, 16))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, images: Tensor) -> YOLOXMaps:
         stages = self.backbone(images)
         features = [tap(stage) for tap, stage in zip(self.features.values(), stages, strict=True)]
         levels = self.neck(*features)
-        return tuple(head(level) for head, level in zip(self.heads, levels, strict=True))
+        return YOLOXMaps(head(level) for head, level in zip(self.heads, levels, strict=True))
 
 
 def build_yolox_nano(num_classes: int, _stem: Stem) -> nn.Module:

@@ -39,3 +39,17 @@ def folder_digest(folder: Path) -> str:
     for name, size in sorted((name, entry.stat().st_size) for name, entry in image_files(folder)):
         digest.update(os.fsencode(name) + b"\0" + str(size).encode() + b"\n")
     return digest.hexdigest()
+
+
+def annotations_digest(folder: Path) -> str:
+    """Return the SHA-256 (hex) of the lists and annotations of a folder in Pascal VOC's format.
+
+    Of their names, and of all that they say.
+    """
+    digest = hashlib.sha256()
+    lists = (folder / "ImageSets" / "Main").glob("*.txt")
+    for path in sorted([*lists, *(folder / "Annotations").glob("*.xml")]):
+        text = path.read_bytes()
+        name = os.fsencode(path.relative_to(folder).as_posix())
+        digest.update(name + b"\0" + str(len(text)).encode() + b"\n" + text)
+    return digest.hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +31,8 @@ from sweep.spec.schema import (
 from sweep.spec.wording import not_known, shown, unknown_field, wrong_value
 
 Model = TypeVar("Model", bound=BaseModel)
+
+EMPTY = "is an empty list; give at least one value, or leave the field out"
 
 
 def load_space(path: Path, overrides: tuple[str, ...] = ()) -> Space:
@@ -73,6 +75,8 @@ class _Check:
         tracking = self._model(Tracking, data.get("tracking", {}), ("tracking",))
         self._seeds(data.get("seeds"))
         self._task(data.get("metric"), dataset)
+        if not self.problems:
+            self._without_module(backbones, attention)
         if (  # a section is None where it has problems; the type checker is told so too
             self.problems
             or not self.document.sound
@@ -101,9 +105,7 @@ class _Check:
 
     def _seeds(self, seeds: Any) -> None:
         if isinstance(seeds, list):
-            for index, seed in enumerate(seeds):
-                if seed in seeds[:index]:
-                    self._add(("seeds", index), f"{shown(seed)} is listed twice")
+            self._listed_twice(seeds, ("seeds",))
 
     def _task(self, metric: Any, dataset: str | None) -> None:
         task = self.task
@@ -134,14 +136,15 @@ class _Check:
         if not self._mapping(value, place):
             return None
         preset = value.get("preset")
-        if preset is not None and not (isinstance(preset, str) and preset in PRESETS):
+        known = preset is None or (isinstance(preset, str) and preset in PRESETS)
+        if not known:
             self._choice((*place, "preset"), preset, list(PRESETS))
-            preset = None
         changes = {key: value[key] for key in value if key != "preset"}
-        chosen = dict(PRESETS[preset]) if preset else {}
+        chosen = dict(PRESETS[preset]) if known and preset else {}
         if changes.get("schedule", "step") != "step" and "milestones" not in changes:
             chosen.pop("milestones", None)  # they belong to the schedule that was replaced
-        return self._model(Recipe, {**chosen, **changes}, place, also=("preset",))
+        recipe = self._model(Recipe, {**chosen, **changes}, place, also=("preset",))
+        return recipe if known else None
 
     def _entries(self, data: dict[str, Any], name: str, expand: Any) -> Iterator[Any]:
         entries = data.get(name, [None])
@@ -160,7 +163,7 @@ class _Check:
         if not self._registered(BACKBONES, entry.get("name"), (*place, "name")):
             return
         backbone = BACKBONES[entry["name"]]
-        if backbone.task != self.task:
+        if backbone.task != self.task and self.task in TASKS.names():  # else it is told once
             self._add((*place, "name"), f"{entry['name']} is for {backbone.task}, not {self.task}")
         fields = (*BackboneEntry.model_fields, "placement")
         self._unknown_fields(entry, (*fields, "recipe"), place)
@@ -213,7 +216,9 @@ class _Check:
         config = ATTENTION[str(name)].Config
         fields = (*config.model_fields, *(("preset",) if config.presets else ()))
         self._unknown_fields(entry, ("name", "backbones", *fields), place)
-        only = self._only_on(entry.get("backbones"), (*place, "backbones"))
+        only = None
+        if "backbones" in entry:
+            only = self._only_on(entry["backbones"], (*place, "backbones"))
         grid = {key: entry[key] for key in entry if key in fields}
         for point, places in self._grid(grid, place):
             preset = point.pop("preset", None)
@@ -231,21 +236,36 @@ class _Check:
                     backbones=only,
                 )
 
-    def _only_on(self, value: Any, place: Place) -> tuple[str, ...] | None:
-        """Return the backbones that a module is restricted to; None for all of the space."""
-        if value is None:
-            return None
+    def _only_on(self, value: Any, place: Place) -> tuple[str, ...]:
+        """Return the backbones that a module is restricted to; they must be of the space."""
         names = value if isinstance(value, list) else [value]
-        entries = self.document.data.get("backbones")
-        known = [
-            str(entry["name"] if isinstance(entry, dict) else entry)
-            for entry in (entries if isinstance(entries, list) else [])
-            if not isinstance(entry, dict) or "name" in entry
-        ]
+        if not names:
+            self._add(place, EMPTY)
+        self._listed_twice(names, place)
+        known = self._named_backbones()
+        # An override may leave out backbones that modules are restricted to.
+        fewer = ("backbones",) in self.document.overridden
         for index, name in enumerate(names):
-            if name not in known:
+            if name not in known and not (fewer and name in BACKBONES.names()):
                 self._choice((*place, index) if value is names else place, name, known)
         return tuple(map(str, names))
+
+    def _named_backbones(self) -> list[str]:
+        """Return what the space names as its backbones; all there are if it has problems there."""
+        entries = self.document.data.get("backbones")
+        names = [
+            entry.get("name") if isinstance(entry, dict) else entry
+            for entry in (entries if isinstance(entries, list) else [])
+        ]
+        every = BACKBONES.names()
+        return names if names and all(name in every for name in names) else every
+
+    def _without_module(
+        self, backbones: Sequence[BackbonePoint], attention: Sequence[AttentionPoint]
+    ) -> None:
+        for point in backbones:
+            if all(a.backbones is not None and point.name not in a.backbones for a in attention):
+                self._add(point.place, f"no entry of attention is for {point.name}")
 
     # Tools ---------------------------------------------------------------------------------
 
@@ -257,7 +277,7 @@ class _Check:
         for key, value in entry.items():
             at: Place = (*place, key)
             if value == []:
-                self._add(at, "is an empty list; give at least one value, or leave the field out")
+                self._add(at, EMPTY)
                 return
             many = isinstance(value, list)
             axes.append([(v, (*at, i)) for i, v in enumerate(value)] if many else [(value, at)])
@@ -303,6 +323,11 @@ class _Check:
             return True
         self._add(place, f"{shown(value)} is not a mapping of fields")
         return False
+
+    def _listed_twice(self, values: list[Any], place: Place) -> None:
+        for index, value in enumerate(values):
+            if value in values[:index]:
+                self._add((*place, index), f"{shown(value)} is listed twice")
 
     def _registered(self, registry: Registry[Any], name: Any, place: Place) -> bool:
         if isinstance(name, str) and name in registry:

@@ -239,8 +239,8 @@ def _backbone_schema() -> dict[str, Any]:
         "name": {**names, "description": "A registered backbone."},
         "placement": _one_or_many(placement),
         "recipe": {
-            "description": "Changes of the space's recipe for this backbone.",
             **_recipe_schema(),
+            "description": "Changes of the space's recipe for this backbone.",
         },
     }
     return {"anyOf": [names, entry]}

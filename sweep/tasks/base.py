@@ -8,17 +8,19 @@ task therefore never touches the loop.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from sweep.data.base import Augmentation
+from sweep.data.base import Augmentation, StreamSplit
 
-if TYPE_CHECKING:
-    from torchvision.transforms import v2
+SampleTransform = Callable[[Any, Any], tuple[Any, Any]]
+"""(PIL image, target) as a data set has them to (float (3, H, W), target) as ``collate`` takes
+them; torchvision's transforms v2 are such, and leave a target alone that has no place in the
+image."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Meter(Protocol):
     """Sums up a metric over the batches of one pass."""
 
     def update(self, outputs: Any, targets: Any) -> None:
-        """Add one batch; must not synchronise with the device.
+        """Add one batch; must not synchronise with the device where it can be avoided.
 
         A loss it measures is without label smoothing, so that training and evaluation compare.
         """
@@ -69,8 +71,8 @@ class Task(ABC):
         std: Sequence[float],
         augmentation: Augmentation | None,
         eval_crop: float = 1.0,
-    ) -> v2.Transform:
-        """Return the transform of one sample of a streamed split: PIL image to float (3, H, W).
+    ) -> SampleTransform:
+        """Return the transform of one sample of a streamed split, image and target together.
 
         It draws from torch's global CPU generator only, which the loader seeds for each sample.
 
@@ -82,18 +84,30 @@ class Task(ABC):
             eval_crop: share of the shorter side that evaluation looks at.
         """
 
+    def compose(
+        self, split: StreamSplit, image_size: int, augmentation: Augmentation
+    ) -> StreamSplit:
+        """Return the split that is trained on, whose samples may be made of several of ``split``.
+
+        It draws like the transform, which gets its samples.
+        """
+        return split
+
     @abstractmethod
     def collate(self, samples: list[tuple[Any, Any]]) -> tuple[Tensor, Any]:
         """Return a batch of streamed samples: images float (B, 3, H, W), and their targets."""
 
-    @abstractmethod
     def augment(
         self, images: Tensor, targets: Any, augmentation: Augmentation, generator: torch.Generator
     ) -> tuple[Tensor, Any]:
         """Augment a batch of a resident split, on its device, each image on its own.
 
         ``images`` is uint8 (B, 3, H, W); so is what is returned.
+
+        Raises:
+            NotImplementedError: all data sets of this task are streamed.
         """
+        raise NotImplementedError(f"{type(self).__name__} has no resident splits")
 
     def pieces(self, images: Tensor, targets: Any, count: int) -> Iterator[tuple[Tensor, Any]]:
         """Yield a batch in up to ``count`` pieces, for gradient accumulation.
@@ -110,3 +124,7 @@ class Task(ABC):
     @abstractmethod
     def meter(self, device: torch.device) -> Meter:
         """Return a fresh meter that lives on ``device``."""
+
+    def training_meter(self, device: torch.device) -> Meter | None:
+        """Return the meter of a pass of training; None if the trained loss is all it reports."""
+        return self.meter(device)

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from sweep.data.base import Augmentation, Dataset, DatasetError, SplitName, StreamSplit, TensorSplit
-from sweep.tasks.base import Task
+from sweep.tasks.base import SampleTransform, Task
 from sweep.training.seeding import derive_seed
 
 PREFETCH = 4
@@ -116,6 +116,8 @@ def make_loader(
         )
     split = dataset.split(split_name)
     assert isinstance(split, StreamSplit)
+    if augmentation is not None:
+        split = task.compose(split, dataset.config.image_size, augmentation)
     transform = task.transform(
         dataset.config.image_size, dataset.mean, dataset.std, augmentation, dataset.eval_crop
     )
@@ -175,7 +177,7 @@ class StreamLoader(Loader):
         self,
         split: StreamSplit,
         task: Task,
-        transform: Any,
+        transform: SampleTransform,
         device: torch.device,
         memory_format: torch.memory_format,
         *,
@@ -235,7 +237,11 @@ class _SeededBatches(TorchDataset[tuple[Tensor, Any] | DatasetError]):
     """
 
     def __init__(
-        self, samples: TorchDataset[tuple[Any, Any]], transform: Any, task: Task, seed: int
+        self,
+        samples: TorchDataset[tuple[Any, Any]],
+        transform: SampleTransform,
+        task: Task,
+        seed: int,
     ) -> None:
         self.samples, self.transform, self.task, self.seed = samples, transform, task, seed
 
@@ -247,13 +253,12 @@ class _SeededBatches(TorchDataset[tuple[Tensor, Any] | DatasetError]):
             return error
 
     def _sample(self, epoch: int, number: int) -> tuple[Any, Any]:
-        image, target = self.samples[number]
         with torch.random.fork_rng(devices=[]):
             # Not torch.manual_seed: without workers it would reseed the GPU of the model too.
             torch.default_generator.manual_seed(
                 derive_seed(self.seed, "augmentation", epoch, number)
             )
-            return self.transform(image), target
+            return self.transform(*self.samples[number])
 
 
 def _to(device: torch.device, targets: Any) -> Any:

@@ -21,7 +21,7 @@ from sweep.models.build import model_of
 from sweep.models.placement import AttentiveModel
 from sweep.registry import BACKBONES, DATASETS, TASKS
 from sweep.spec.trial import Trial
-from sweep.tasks.base import Task
+from sweep.tasks.base import Meter, Task
 from sweep.training.checkpoint import Checkpoints
 from sweep.training.loading import make_loader
 from sweep.training.optim import current_lr, make_optimizer, make_scheduler
@@ -184,16 +184,16 @@ class _Run:
     def _train(self, number: int) -> dict[str, float]:
         seed_everything(self.trial.seed, "epoch", number)
         self.model.train()
-        meter = self.task.meter(self.device)
+        meter = self.task.training_meter(self.device)
         losses: list[Tensor] = []
         for images, targets in self.data.train.epoch(number):
             losses.append(self._step(images, targets, meter))
             if len(losses) % LOSS_CHECK_EVERY == 0:
                 _check_finite(losses[-LOSS_CHECK_EVERY:], number, len(losses))
         _check_finite(losses, number, len(losses))
-        return meter.compute()
+        return {"loss": float(torch.stack(losses).mean())} if meter is None else meter.compute()
 
-    def _step(self, images: Tensor, targets: Any, meter: Any) -> Tensor:
+    def _step(self, images: Tensor, targets: Any, meter: Meter | None) -> Tensor:
         """Take one optimizer step; return the mean loss of the batch, still on the device."""
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
@@ -202,7 +202,8 @@ class _Run:
                 outputs = self.model(part)
                 loss = self.task.loss(outputs, part_targets) * (len(part) / len(images))
             self.precision.backward(loss)
-            meter.update(outputs.detach(), part_targets)
+            if meter is not None:
+                meter.update(outputs.detach(), part_targets)
             total += loss.detach()
         self.precision.step(self.optimizer)
         self.scheduler.step()

@@ -9,12 +9,14 @@ import pytest
 from sweep.data.base import Dataset
 from sweep.registry import DATASETS
 
+from .box_formats import write_small_coco, write_small_visdrone, write_voc, write_voc2007
 from .formats import (
     write_cifar10,
     write_cifar100,
     write_class_folders,
     write_fashion_mnist,
     write_imagenet,
+    write_voc2012,
 )
 
 
@@ -36,6 +38,13 @@ def small_roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path | No
     write_imagenet(base / "imagenet")
     write_class_folders(base / "imagefolder" / "train", {"ant": 30, "bee": 20, "cat": 40})
     write_class_folders(base / "imagefolder" / "test", {"ant": 4, "bee": 5, "cat": 6}, seed=9)
+    write_voc2012(
+        base / "voc2012_aug", {"train": ["a", "b"], "train_aug": ["a", "b"], "val": ["c"]}
+    )
+    write_voc2007(base / "voc2007")
+    write_voc(base / "voc_folder", {"train": [f"a{n}" for n in range(9)], "test": ["b", "c"]})
+    write_small_coco(base / "coco")
+    write_small_visdrone(base / "visdrone")
     return {"digits": None} | {folder.name: folder for folder in base.iterdir()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,44 @@ def write_imagenet(root: Path) -> list[str]:
                 (folder / name).write_bytes(photo)
     torch.save(({wnid: (f"name of {wnid}",) for wnid in wnids}, wnids), root / "meta.bin")
     return wnids
+
+
+def voc_palette() -> list[int]:
+    """The colour map of VOC's development kit: the bits of a class number, spread over R, G, B."""
+    colours = []
+    for number in range(256):
+        for channel in range(3):
+            bits = [number >> (3 * place + channel) & 1 for place in range(8)]
+            colours.append(sum(bit << (7 - place) for place, bit in enumerate(bits)))
+    return colours
+
+
+def voc_mask(pixels: NDArray[np.uint8], path: Path) -> None:
+    """A PNG with a palette, as VOC has them."""
+    mask = PIL.Image.fromarray(pixels)  # mode L
+    mask.putpalette(voc_palette())  # mode P, the same numbers
+    mask.save(path)
+
+
+def write_voc2012(root: Path, lists: Mapping[str, list[str]], height: int = 30) -> None:
+    """VOC 2012 with the masks of SBD: photos of ``height`` x 40 pixels, with rectangles.
+
+    Image number i, counted over all lists, has class 1 + i % 20 in its upper left quarter, with a
+    line of ignored pixels below it; the masks of SBD are grey files without that line.
+    """
+    folder = root / "VOCdevkit" / "VOC2012"
+    for name in ("JPEGImages", "SegmentationClass", "SegmentationClassAug"):
+        (folder / name).mkdir(parents=True)
+    (folder / "ImageSets" / "Segmentation").mkdir(parents=True)
+    for name, members in lists.items():
+        text = "".join(f"{member}\n" for member in members)
+        (folder / "ImageSets" / "Segmentation" / f"{name}.txt").write_text(text)
+    every = dict.fromkeys(name for members in lists.values() for name in members)
+    for number, name in enumerate(every):
+        mask = np.zeros((height, 40), np.uint8)
+        mask[: height // 2, :20] = 1 + number % 20
+        photo = np.stack([mask * 12, 255 - mask * 12, np.full_like(mask, 128)], axis=2)
+        (folder / "JPEGImages" / f"{name}.jpg").write_bytes(jpeg(photo))
+        PIL.Image.fromarray(mask).save(folder / "SegmentationClassAug" / f"{name}.png")
+        mask[height // 2, :20] = 255
+        voc_mask(mask, folder / "SegmentationClass" / f"{name}.png")

@@ -94,7 +94,8 @@ def model_of(**arguments: Any) -> AttentiveModel:
         ({"attention": "ela", "placement": "stage"}, r"'stage' has no sites.*'stage3'.*it has: "),
         ({"attention": "none", "placement": "stage"}, r"'stage' has no sites.*it has: stage3, "),
         ({"placement": ["layer9"]}, r"resnet18 has no module 'layer9'"),
-        ({"stem": "small"}, r"stem \(='small'\) must be 'imagenet' or 'cifar'"),
+        ({"stem": "small"}, r"stem \(='small'\) of resnet18 must be 'imagenet' or 'cifar'"),
+        ({"backbone": "yolox_nano", "stem": "cifar"}, r"stem \(='cifar'\).*must be 'imagenet'$"),
         ({"num_classes": 0}, r"num_classes \(=0\)"),
         ({"attention": "sa"}, r"groups \(=64\)"),
         ({"attention": "ela", "on_indivisible": "adjust"}, r"on_indivisible \(='adjust'\)"),
@@ -134,7 +135,12 @@ def test_weights_that_torchvision_offers() -> None:
     check_weights("resnet50", "IMAGENET1K_V2")
     with pytest.raises(ValueError, match=r"'V3' are not offered for resnet50; .*IMAGENET1K_V1, "):
         check_weights("resnet50", "V3")
-    with pytest.raises(ValueError, match="allowed: none"):
+    check_weights("yolof_resnet50", "IMAGENET1K_V1")  # for the part of it that is a ResNet-50
+    with pytest.raises(ValueError, match=r"not offered for yolof_resnet50; .*IMAGENET1K_V1, "):
+        check_weights("yolof_resnet50", "V3")
+    with pytest.raises(ValueError, match="not offered for yolox_nano; allowed: none"):
+        check_weights("yolox_nano", "IMAGENET1K_V1")
+    with pytest.raises(ValueError, match="unknown backbone 'a_plug_in'"):
         check_weights("a_plug_in", "IMAGENET1K_V1")
 
 

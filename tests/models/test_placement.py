@@ -47,7 +47,7 @@ EXPECTED: dict[tuple[str, str], list[str]] = {
         "layer4.0.bn2",
         "layer4.1.bn2",
     ],
-    ("resnet18", "stem_stage"): ["maxpool", "layer1", "layer2", "layer3", "layer4"],
+    ("resnet18", "stem_stage"): ["relu", "layer1", "layer2", "layer3", "layer4"],
     ("resnet18", "block_last_bn"): [
         "layer1.0.bn2",
         "layer1.1.bn2",
@@ -58,7 +58,7 @@ EXPECTED: dict[tuple[str, str], list[str]] = {
         "layer4.0.bn2",
         "layer4.1.bn2",
     ],
-    ("resnet50", "stem_stage"): ["maxpool", "layer1", "layer2", "layer3", "layer4"],
+    ("resnet50", "stem_stage"): ["relu", "layer1", "layer2", "layer3", "layer4"],
     ("resnet50", "block_last_bn"): bottlenecks(STAGES_50, "bn3"),
     ("resnet50", "conv2"): bottlenecks(STAGES_50, "conv2"),
     ("resnet50", "stage3"): sorted(
@@ -68,7 +68,7 @@ EXPECTED: dict[tuple[str, str], list[str]] = {
         [*bottlenecks(STAGES_101, "bn3"), *(f"layer{s}" for s in STAGES_101)],
         key=lambda site: [int(part) for part in re.findall(r"\d+", site)],
     ),
-    ("resnet101", "stem_stage"): ["maxpool", "layer1", "layer2", "layer3", "layer4"],
+    ("resnet101", "stem_stage"): ["relu", "layer1", "layer2", "layer3", "layer4"],
     ("resnet101", "block_last_bn"): bottlenecks(STAGES_101, "bn3"),
     ("resnet101", "conv2"): bottlenecks(STAGES_101, "conv2"),
     ("mobilenet_v2", "hidden"): [f"features.{block}.conv.1" for block in range(2, 18)],
@@ -148,7 +148,7 @@ def resnet_by_hand(model: Any, x: Tensor, factor: Mapping[str, Tensor]) -> Tenso
     def at(site: str, value: Tensor) -> Tensor:
         return value * factor.get(site, 1)
 
-    x = F.relu(model.bn1(model.conv1(x)))
+    x = at("relu", F.relu(model.bn1(model.conv1(x))))
     x = at("maxpool", F.max_pool2d(x, 3, 2, 1))
     for stage in ("layer1", "layer2", "layer3", "layer4"):
         for name, block in getattr(model, stage).named_children():

@@ -11,11 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from sweep import registry
+from sweep.spec import recipes
+
 from .spaces import call, text_of
 
-DATASETS = "cifar10, cifar100, digits, fashion_mnist, imagefolder, imagenet"
-BACKBONES = "mobilenet_v2, resnet101, resnet18, resnet50"
-ATTENTION = "ca, cbam, eca, ela, ema, nam, none, sa, se"
+# What is registered: a test of messages is no list of it.
+DATASETS, BACKBONES, ATTENTION, TASKS = (
+    ", ".join(table.names())
+    for table in (registry.DATASETS, registry.BACKBONES, registry.ATTENTION, registry.TASKS)
+)
+PRESETS = ", ".join(recipes.PRESETS)
 FIELDS = (
     "study, question, task, seeds, metric, on_indivisible, keep_checkpoints, dataset, backbones, "
     "attention, recipe, resources, stopping, tracking"
@@ -41,11 +47,11 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     "an unknown hyperparameter": (
         {"attention": "[none, {name: ela, kernel: 5}]"},
         "5:31: attention[1].kernel: unknown field; did you mean 'kernel_size'? "
-        "Allowed: name, kernel_size, groups, num_groups, shared, preset",
+        "Allowed: name, backbones, kernel_size, groups, num_groups, shared, preset",
     ),
     "a hyperparameter of another module": (
         {"attention": "[{name: none, preset: B}]"},
-        "5:26: attention[0].preset: unknown field. Allowed: name",
+        "5:26: attention[0].preset: unknown field. Allowed: name, backbones",
     ),
     "an unknown field of a data set": (
         {"dataset": "{name: digits, image_sise: 8}"},
@@ -55,7 +61,11 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     "an unknown field of a backbone": (
         {"backbones": "[{name: resnet18, placements: stage3}]"},
         "4:30: backbones[0].placements: unknown field; did you mean 'placement'? "
-        "Allowed: name, stem, weights, placement",
+        "Allowed: name, stem, weights, placement, recipe",
+    ),
+    "an unknown field of a backbone's recipe": (
+        {"backbones": "[{name: resnet18, recipe: {epohs: 2}}]"},
+        f"4:39: backbones[0].recipe.epohs: unknown field; did you mean 'epochs'? Allowed: {RECIPE}",
     ),
     # what is missing
     "a required field is missing": ({"study": None}, f"1:1: study: is required. {STUDY}"),
@@ -91,8 +101,42 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
         f"5:14: attention[0].name: ['ela', 'ema'] is not known. Allowed: {ATTENTION}",
     ),
     "an unknown task": (
-        {"task": "detection"},
-        "8:1: task: 'detection' is not known. Allowed: classification",
+        {"task": "clasification"},
+        f"8:1: task: 'clasification' is not known; did you mean 'classification'? Allowed: {TASKS}",
+    ),
+    "a data set for another task": (
+        {"dataset": "{name: voc2007}"},
+        "3:11: dataset.name: 'voc2007' is a data set for detection, not classification",
+    ),
+    "a backbone for another task": (
+        {"backbones": "[{name: yolox_nano}]"},
+        "4:14: backbones[0].name: yolox_nano is for detection, not classification",
+    ),
+    "the CIFAR stem on a detector": (
+        {
+            "task": "detection",
+            "dataset": "{name: voc2007}",
+            "backbones": "[{name: yolox_nano, stem: [imagenet, cifar]}]",
+        },
+        "4:49: backbones[0].stem[1]: 'cifar' is not known. Allowed: auto, imagenet",
+    ),
+    "an unknown backbone of a module": (
+        {"attention": "[{name: ela, backbones: [resnet18, resnet81]}]"},
+        "5:47: attention[0].backbones[1]: 'resnet81' is not known; did you mean 'resnet18'? "
+        "Allowed: resnet18",
+    ),
+    "a backbone of a module that the space has not": (
+        {"attention": "[none, {name: ela, backbones: resnet50}]"},
+        "5:31: attention[1].backbones: 'resnet50' is not known; did you mean 'resnet18'? "
+        "Allowed: resnet18",
+    ),
+    "a backbone of a module twice": (
+        {"attention": "[{name: ela, backbones: [resnet18, resnet18]}]"},
+        "5:47: attention[0].backbones[1]: 'resnet18' is listed twice",
+    ),
+    "a backbone without a module": (
+        {"backbones": "[resnet18, resnet50]", "attention": "[{name: ela, backbones: resnet18}]"},
+        "4:23: backbones[1]: no entry of attention is for resnet50",
     ),
     "an unknown metric": (
         {"metric": "top3"},
@@ -106,12 +150,16 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     "an unknown preset of a recipe": (
         {"recipe": "{preset: ela_resnt}"},
         "7:10: recipe.preset: 'ela_resnt' is not known; did you mean 'ela_resnet'? "
-        "Allowed: ela_resnet, he2016_resnet, ela_mobilenet_v2, ema_cifar",
+        f"Allowed: {PRESETS}",
+    ),
+    "an unknown preset of a backbone's recipe": (
+        {"backbones": "[{name: resnet18, recipe: {preset: ema_cifer}}]"},
+        "4:39: backbones[0].recipe.preset: 'ema_cifer' is not known; did you mean 'ema_cifar'? "
+        f"Allowed: {PRESETS}",
     ),
     "a preset that is no name": (
         {"recipe": "{preset: {a: 1}}"},
-        "7:10: recipe.preset: {a: 1} is not known. "
-        "Allowed: ela_resnet, he2016_resnet, ela_mobilenet_v2, ema_cifar",
+        f"7:10: recipe.preset: {{a: 1}} is not known. Allowed: {PRESETS}",
     ),
     "a preset of a module that is no name": (
         {"attention": "[{name: ela, preset: [[B]]}]"},
@@ -163,6 +211,30 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
         "4:1: backbones: null is not a list with at least one entry",
     ),
     "nothing for a section": ({"recipe": ""}, "7:1: recipe: null is not a mapping of fields"),
+    "nothing for a backbone's recipe": (
+        {"backbones": "[{name: resnet18, recipe: }]"},
+        "4:30: backbones[0].recipe: null is not a mapping of fields",
+    ),
+    "nothing for the backbones of a module": (
+        {"attention": "[{name: ela, backbones: }]"},
+        "5:25: attention[0].backbones: null is not known. Allowed: resnet18",
+    ),
+    "a number for the backbones of a module": (
+        {"attention": "[{name: ela, backbones: 18}]"},
+        "5:25: attention[0].backbones: 18 is not known. Allowed: resnet18",
+    ),
+    "a preset for a backbone's recipe": (
+        {"backbones": "[{name: resnet18, recipe: ema_cifar}]"},
+        "4:30: backbones[0].recipe: 'ema_cifar' is not a mapping of fields",
+    ),
+    "several recipes of a backbone": (
+        {"backbones": "[{name: resnet18, recipe: [{lr: 1}, {lr: 2}]}]"},
+        "4:30: backbones[0].recipe: [{lr: 1}, {lr: 2}] is not a mapping of fields",
+    ),
+    "text for a number of a backbone's recipe": (
+        {"backbones": "[{name: resnet18, recipe: {lr: fast}}]"},
+        "4:39: backbones[0].recipe.lr: 'fast' is not a finite number above 0",
+    ),
     "a word of YAML 1.1": (
         {"recipe": "{nesterov: no}"},
         "7:10: recipe.nesterov: 'no' is not true or false; did you mean false?",
@@ -216,8 +288,8 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "a choice that there is not": (
         {"recipe": "{schedule: cosin}"},
-        "7:10: recipe.schedule: 'cosin' is not 'constant', 'cosine', 'step' or 'one_cycle'; "
-        "did you mean 'cosine'?",
+        "7:10: recipe.schedule: 'cosin' is not 'constant', 'cosine', 'poly', 'step' or "
+        "'one_cycle'; did you mean 'cosine'?",
     ),
     "a choice in a grid": (
         {"backbones": "[{name: resnet18, stem: [auto, cifer]}]"},
@@ -254,6 +326,11 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
         {"attention": "[{name: ela, groups: []}]"},
         "5:25: attention[0].groups: is an empty list; give at least one value, or leave the field "
         "out",
+    ),
+    "an empty list of backbones of a module": (
+        {"attention": "[{name: ela, backbones: []}]"},
+        "5:25: attention[0].backbones: is an empty list; give at least one value, or leave the "
+        "field out",
     ),
     "a value in a grid that cannot work": (
         {"attention": "[{name: ela, kernel_size: [5, 6, 7]}]"},
@@ -379,6 +456,67 @@ def test_all_mistakes_of_a_section_come_at_once() -> None:
         "error: space.yaml:10:3: recipe.precision: 'fp8' is not 'fp32', 'tf32', 'bf16' or 'fp16'; "
         "did you mean 'fp32'?",
         "error: space.yaml:11:3: recipe.nesterov: 1 is not true or false",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("{epochs: 0}", "recipe.epochs: 0 is not"),
+        ("{lr: 1, lr: 2}", "recipe.lr: is given twice"),
+        ("{preset: ema_cifer}", "recipe.preset: 'ema_cifer' is not"),
+        ("{epochs: 2, warmup_epochs: 5}", "recipe.warmup_epochs: warmup_epochs (=5) must not"),
+        ("ema_cifar", "recipe: 'ema_cifar' is not"),
+    ],
+)
+def test_a_mistake_in_the_recipe_of_all_is_said_once(recipe: str, message: str) -> None:
+    own = ", ".join(f"{{name: resnet{depth}, recipe: {{momentum: 0.5}}}}" for depth in (18, 50))
+    Path("space.yaml").write_text(text_of(backbones=f"[{own}]", recipe=recipe), encoding="utf-8")
+    (line,) = call("plan", "space.yaml").err.splitlines()
+    assert line.partition(": ")[2].partition(" ")[2].startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "own", "message"),
+    [
+        (
+            "{epochs: 9, warmup_epochs: 5}",
+            "{epochs: 2}",
+            "warmup_epochs: warmup_epochs (=5) must not exceed epochs (=2)",
+        ),
+        (
+            "{preset: he2016_resnet, milestones: [3]}",
+            "{preset: ela_mobilenet_v2}",
+            "milestones: milestones belong to schedule 'step', not 'cosine'",
+        ),
+    ],
+)
+def test_a_recipe_that_does_not_go_with_that_of_all_is_said_where_it_is(
+    recipe: str, own: str, message: str
+) -> None:
+    backbones = f"[resnet50, {{name: resnet18, recipe: {own}}}]"
+    Path("space.yaml").write_text(text_of(backbones=backbones, recipe=recipe), encoding="utf-8")
+    result = call("plan", "space.yaml")
+    assert result.err == f"error: space.yaml:4:40: backbones[1].recipe.{message}\n"
+
+
+def test_a_mistake_in_a_backbone_is_not_said_of_modules_that_are_for_it() -> None:
+    Path("space.yaml").write_text(
+        text_of(backbones="[resnet5O]", attention="[{name: ela, backbones: [resnet50]}]"),
+        encoding="utf-8",
+    )
+    (line,) = call("plan", "space.yaml").err.splitlines()
+    assert "backbones[0].name: 'resnet5O' is not known" in line
+
+
+def test_every_backbone_for_another_task_is_said() -> None:
+    fields = {"task": "segmentation", "dataset": "{name: voc2012_aug}"}
+    backbones = "[deeplabv3_resnet50, resnet18, {name: yolov5s}]"
+    Path("space.yaml").write_text(text_of(backbones=backbones, **fields), encoding="utf-8")
+    assert call("plan", "space.yaml").err.splitlines() == [
+        "error: space.yaml:4:33: backbones[1].name: resnet18 is for classification, "
+        "not segmentation",
+        "error: space.yaml:4:44: backbones[2].name: yolov5s is for detection, not segmentation",
     ]
 
 

@@ -84,6 +84,75 @@ def test_a_recipe_preset_can_be_changed(tmp_path: Path) -> None:
     assert (recipe.schedule, recipe.milestones) == ("cosine", ())
 
 
+@pytest.mark.parametrize(
+    ("own", "overrides"),
+    [
+        ("{}", []),
+        ("{lr: 0.3}", ["recipe.lr=0.3"]),
+        ("{preset: ela_mobilenet_v2}", ["recipe.preset=ela_mobilenet_v2"]),
+        (
+            "{preset: ema_cifar, epochs: 9}",
+            ["recipe.preset=ema_cifar", "recipe.epochs=9"],
+        ),
+        ("{schedule: poly}", ["recipe.schedule=poly"]),
+    ],
+)
+def test_a_backbones_recipe_means_what_its_fields_mean_as_overrides(
+    tmp_path: Path, own: str, overrides: list[str]
+) -> None:
+    fields = {"recipe": "{preset: he2016_resnet, epochs: 7, momentum: 0.8}"}
+    shared = space_of(tmp_path, *overrides, **fields).recipe
+    space = space_of(tmp_path, backbones=f"[{{name: resnet18, recipe: {own}}}]", **fields)
+    assert space.backbones[0].recipe == shared
+
+
+def test_a_backbones_recipe_replaces_the_preset_and_keeps_what_is_said_beside_it(
+    tmp_path: Path,
+) -> None:
+    space = space_of(
+        tmp_path,
+        backbones="[{name: mobilenet_v2, recipe: {preset: ela_mobilenet_v2}}, resnet18, "
+        "{name: resnet50, placement: [stem_stage, block_last_bn], recipe: {lr: 0.3}}]",
+        recipe="{preset: he2016_resnet, epochs: 7}",
+    )
+    shown = [(p.recipe.epochs, p.recipe.lr, p.recipe.schedule) for p in space.backbones if p.recipe]
+    assert shown == [(7, 0.025, "cosine"), (7, 0.1, "step"), (7, 0.3, "step"), (7, 0.3, "step")]
+    assert space.recipe == space.backbones[1].recipe
+
+
+def test_a_module_is_only_on_its_backbones(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path,
+        backbones="[resnet18, mobilenet_v2, {name: resnet18, placement: block_last_bn}]",
+        attention="[none, {name: eca, backbones: mobilenet_v2}, "
+        "{name: se, reduction: [4, 8], backbones: [resnet18]}, "
+        "{name: nam, backbones: [mobilenet_v2, resnet18]}]",
+    )
+    assert [(t.trial.backbone.name, t.trial.placement, t.label) for t in plan.trials] == [
+        ("resnet18", "none", "baseline"),
+        ("resnet18", "stage3", "SE-r4"),
+        ("resnet18", "stage3", "SE-r8"),
+        ("resnet18", "stage3", "NAM"),
+        ("mobilenet_v2", "none", "baseline"),
+        ("mobilenet_v2", "hidden", "ECA"),
+        ("mobilenet_v2", "hidden", "NAM"),
+        ("resnet18", "block_last_bn", "SE-r4"),
+        ("resnet18", "block_last_bn", "SE-r8"),
+        ("resnet18", "block_last_bn", "NAM"),
+    ]
+    assert plan.duplicates == 1  # the baseline of the second placement
+
+
+def test_the_same_module_for_all_and_for_one_is_planned_once(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path,
+        backbones="[resnet18, mobilenet_v2]",
+        attention="[eca, {name: eca, backbones: resnet18}]",
+    )
+    assert [t.trial.backbone.name for t in plan.trials] == ["resnet18", "mobilenet_v2"]
+    assert plan.duplicates == 1
+
+
 def test_trials_are_backbones_by_modules_by_seeds(tmp_path: Path) -> None:
     plan = plan_of(
         tmp_path,
@@ -133,7 +202,7 @@ def test_points_that_are_one_trial_are_planned_once_and_counted(tmp_path: Path) 
 
 
 def test_own_sites_are_the_policy_that_names_the_same(tmp_path: Path) -> None:
-    own = "{name: mine, sites: [layer4, layer2, layer3, layer1, maxpool]}"
+    own = "{name: mine, sites: [layer4, layer2, layer3, layer1, relu]}"
     plan = plan_of(
         tmp_path,
         backbones=f"[{{name: resnet18, placement: [{own}, stem_stage]}}]",
@@ -141,7 +210,7 @@ def test_own_sites_are_the_policy_that_names_the_same(tmp_path: Path) -> None:
     )
     (only,) = plan.trials
     assert only.trial.placement == "mine"
-    assert only.trial.sites == ("maxpool", "layer1", "layer2", "layer3", "layer4")
+    assert only.trial.sites == ("relu", "layer1", "layer2", "layer3", "layer4")
     assert plan.duplicates == 1
 
 
@@ -232,3 +301,17 @@ def test_the_cost_of_training_is_six_operations_per_mac_image_and_epoch(tmp_path
     cost = plan.trials[0].cost
     assert cost is not None
     assert plan.training_flops() == 2 * 3 * 1293 * 6 * cost.macs
+
+
+def test_the_cost_of_training_follows_the_recipe_of_each_backbone(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path,
+        backbones="[resnet18, {name: mobilenet_v2, recipe: {epochs: 5}}]",
+        recipe="{epochs: 2}",
+    )
+    macs = {t.trial.backbone.name: t.cost.macs for t in plan.trials if t.cost}
+    assert {t.trial.backbone.name: t.trial.recipe.epochs for t in plan.trials} == {
+        "resnet18": 2,
+        "mobilenet_v2": 5,
+    }
+    assert plan.training_flops() == (2 * macs["resnet18"] + 5 * macs["mobilenet_v2"]) * 6 * 1293

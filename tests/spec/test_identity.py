@@ -180,10 +180,20 @@ def ids(folder: Path, *overrides: str, **fields: str | None) -> list[str]:
             {
                 "attention": "[eca]",
                 "backbones": "[{name: resnet50, placement: {name: mine, sites: "
-                "[layer4, layer3, layer2, layer1, maxpool]}}]",
+                "[layer4, layer3, layer2, layer1, relu]}}]",
             },
         ),
         ({"backbones": "[resnet18]"}, {"backbones": "[{name: resnet18, stem: cifar}]"}),
+        # the recipe of a space or of a backbone; a module for all or for each
+        ({"backbones": "[{name: resnet18, recipe: {epochs: 3}}]"}, {"recipe": "{epochs: 3}"}),
+        (
+            {
+                "backbones": "[{name: resnet18, recipe: {preset: ema_cifar}}]",
+                "recipe": "{preset: he2016_resnet, epochs: 3}",
+            },
+            {"recipe": "{preset: ema_cifar, epochs: 3}"},
+        ),
+        ({"attention": "[ela]"}, {"attention": "[{name: ela, backbones: [resnet18]}]"}),
         # what is called or lies otherwise
         ({}, {"study": "another", "question": "Another?"}),
         ({}, {"resources": "{cpus: 2, gpus: 0, workers: 3, max_concurrent: 1}"}),
@@ -208,6 +218,7 @@ def test_what_gives_the_same_result_is_the_same_trial(
         "backbones=[{name: resnet18, stem: imagenet}]",
         "backbones=[{name: resnet18, placement: block_last_bn}]",
         "backbones=[{name: resnet18, stem: imagenet, weights: IMAGENET1K_V1}]",
+        "backbones=[{name: resnet18, recipe: {epochs: 3}}]",
         "attention=[ema]",
         "attention=[{name: ela, shared: false}]",
         "seeds=[1]",

@@ -28,6 +28,12 @@ BEYOND_A_SCHEMA = {
     "weights that are not offered",
     "an unknown metric",
     "a seed twice",
+    "a data set for another task",
+    "a backbone for another task",
+    "the CIFAR stem on a detector",
+    "a backbone of a module that the space has not",
+    "a backbone of a module twice",
+    "a backbone without a module",
     "a value in a grid that cannot work",
     "a hyperparameter without effect",
     "fields that do not go together",
@@ -60,8 +66,12 @@ def test_it_names_everything_that_is_registered() -> None:
     assert set(properties) == set(FIELDS)
     datasets = [branch["properties"]["name"]["const"] for branch in properties["dataset"]["oneOf"]]
     assert datasets == DATASETS.names()
-    backbone, _ = properties["backbones"]["items"]["anyOf"]
+    backbone, with_options = properties["backbones"]["items"]["anyOf"]
     assert backbone["enum"] == BACKBONES.names()
+    assert with_options["properties"]["recipe"] == {
+        **properties["recipe"],
+        "description": "Changes of the space's recipe for this backbone.",
+    }
     short, *modules = properties["attention"]["items"]["anyOf"]
     assert short["enum"] == ATTENTION.names()
     assert [module["properties"]["name"]["const"] for module in modules] == ATTENTION.names()
@@ -99,6 +109,21 @@ GOOD: list[dict[str, str | None]] = [
     {"attention": "[{name: ela, groups: [1, in_channels]}]"},
     {"backbones": "[resnet50, {name: resnet18, stem: [cifar, auto], placement: [stage3]}]"},
     {"backbones": "[{name: resnet18, placement: {name: mine, sites: [layer1, layer2]}}]"},
+    {"backbones": "[resnet50, {name: resnet18, recipe: {preset: ema_cifar, epochs: 3}}]"},
+    {"backbones": "[{name: resnet18, recipe: {}}]", "recipe": "{schedule: poly}"},
+    {"attention": "[{name: none, backbones: resnet18}, {name: ela, backbones: [resnet18]}]"},
+    {
+        "task": "detection",
+        "dataset": "{name: voc2007}",
+        "backbones": "[{name: yolox_nano, stem: [auto, imagenet]}]",
+        "metric": "map50",
+    },
+    {
+        "task": "segmentation",
+        "dataset": "{name: voc2012_aug}",
+        "backbones": "[deeplabv3_resnet50]",
+        "recipe": "{preset: ela_deeplabv3}",
+    },
     {"dataset": "{name: imagefolder, root: here, val_size: 0.2}"},
     {"dataset": "{name: cifar100, val_size: 5000, subset: 100}"},
     {"recipe": "{preset: ema_cifar, epochs: 1, milestones: [1, 2]}"},

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sweep.plan import make_plan
 from sweep.spec.document import SpecError, read_document
 
 from .spaces import space_of
@@ -69,6 +70,71 @@ def test_settings_that_the_new_data_set_lacks_are_refused(tmp_path: Path) -> Non
 def test_a_value_may_hold_an_equals_sign(tmp_path: Path) -> None:
     space = space_of(tmp_path, "question=is a=b?", " recipe.epochs = 3 ")
     assert (space.general.question, space.recipe.epochs) == ("is a=b?", 3)
+
+
+def epochs(folder: Path, *overrides: str) -> list[int]:
+    """Return the epochs of three backbones: without a recipe, with one, with one that has them."""
+    space = space_of(
+        folder,
+        *overrides,
+        backbones="[{name: resnet18}, {name: resnet50, recipe: {lr: 1}}, "
+        "{name: resnet101, recipe: {epochs: 9}}]",
+    )
+    return [point.recipe.epochs for point in space.backbones if point.recipe]
+
+
+def test_overrides_reach_the_recipe_of_a_backbone(tmp_path: Path) -> None:
+    assert epochs(tmp_path) == [2, 2, 9]
+    assert epochs(tmp_path, "backbones.0.recipe.epochs=3") == [3, 2, 9]
+    assert epochs(tmp_path, "backbones[1].recipe.epochs=3", "backbones.2.recipe={}") == [2, 3, 2]
+    assert epochs(tmp_path, "backbones.0.recipe.preset=ema_cifar") == [2, 2, 9]
+
+
+def test_the_recipe_of_all_reaches_what_a_backbone_does_not_say(tmp_path: Path) -> None:
+    assert epochs(tmp_path, "recipe.epochs=3") == [3, 3, 9]
+    assert epochs(tmp_path, "recipe.preset=ema_cifar") == [2, 2, 9]
+    assert epochs(tmp_path, "recipe={preset: ema_cifar}") == [200, 200, 9]
+
+
+TWO = {
+    "backbones": "[resnet18, {name: resnet50}]",
+    "attention": "[none, {name: ela, backbones: resnet18}, {name: ca, backbones: resnet50}]",
+}
+
+
+def test_overrides_reach_the_backbones_of_a_module(tmp_path: Path) -> None:
+    space = space_of(
+        tmp_path,
+        "attention.0.backbones=[resnet50]",
+        attention="[{name: ela}, none]",
+        backbones="[resnet18, resnet50]",
+    )
+    assert [point.backbones for point in space.attention] == [("resnet50",), None]
+
+
+def test_fewer_backbones_leave_out_what_is_for_others(tmp_path: Path) -> None:
+    plan = make_plan(space_of(tmp_path, "backbones=[resnet18]", **TWO))
+    assert [planned.label for planned in plan.trials] == ["baseline", "ELA"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("backbones.1.recipe.epochs=0", "backbones[1].recipe.epochs: 0 is not a whole number"),
+        ("backbones.1.recipe.epohs=1", "backbones[1].recipe.epohs: unknown field; did you mean"),
+        ("backbones.1.recipe=3", "backbones[1].recipe: 3 is not a mapping of fields"),
+        ("backbones.0.recipe.epochs=1", "there is no backbones[0].recipe: backbones[0] is"),
+        ("attention.1.backbones=[vgg]", "attention[1].backbones[0]: 'vgg' is not known. Allowed:"),
+        ("attention.1.backbones=[]", "attention[1].backbones: is an empty list"),
+    ],
+)
+def test_a_wrong_override_of_either_is_said_with_its_text(
+    tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        space_of(tmp_path, override, **TWO)
+    (line,) = caught.value.lines
+    assert line.startswith(f"override {override!r}: {message}")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, PolynomialLR
 
 from sweep import build_model
 from sweep.registry import ATTENTION
@@ -58,6 +58,14 @@ def test_cosine_is_that_of_torch() -> None:
     assert learning_rates(recipe(schedule="cosine")) == pytest.approx(expected, rel=1e-9)
 
 
+def test_poly_is_that_of_torch() -> None:
+    power = 0.9  # DeepLab (arXiv:1606.00915), section 4.1
+    expected = by_torch(lambda optimizer: PolynomialLR(optimizer, 6 * STEPS, power=power))
+    rates = learning_rates(recipe(schedule="poly"))
+    assert rates == pytest.approx(expected, rel=1e-9)
+    assert rates == pytest.approx([0.4 * (1 - k / 42) ** power for k in range(42)], rel=1e-12)
+
+
 def test_step_is_that_of_torch() -> None:
     expected = by_torch(lambda optimizer: MultiStepLR(optimizer, [2, 5], gamma=0.2), every=STEPS)
     given = recipe(schedule="step", milestones=[2, 5], gamma=0.2)
@@ -89,6 +97,12 @@ def test_cosine_runs_over_what_warm_up_leaves() -> None:
     assert rates[warm:] == pytest.approx(expected, rel=1e-9)
 
 
+def test_poly_runs_over_what_warm_up_leaves() -> None:
+    rates = learning_rates(recipe(schedule="poly", warmup_epochs=2.0))
+    assert rates[:14] == pytest.approx([0.4 * k / 14 for k in range(1, 15)], rel=1e-12)
+    assert rates[14:] == pytest.approx([0.4 * (1 - k / 28) ** 0.9 for k in range(28)], rel=1e-12)
+
+
 def test_one_cycle_rises_and_falls_in_half_cosines() -> None:
     rates = learning_rates(recipe(schedule="one_cycle", warmup_epochs=2.0))
     top = 2 * STEPS - 1  # the last step of the rise has the highest rate
@@ -102,15 +116,16 @@ def test_one_cycle_rises_and_falls_in_half_cosines() -> None:
     assert rates[-1] == pytest.approx(0.2 * (1 + math.cos(math.pi * 27 / 28)))
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
+@pytest.mark.parametrize("schedule", ["cosine", "poly", "one_cycle"])
 def test_the_end_is_zero_and_stays_there(schedule: Any) -> None:
     factor = lr_factor(recipe(schedule=schedule, warmup_epochs=1.0), STEPS)
     assert factor(6 * STEPS) == factor(6 * STEPS + 5) == 0
     assert factor(6 * STEPS - 1) > 0
 
 
-def test_warm_up_may_be_the_whole_training() -> None:
-    rates = learning_rates(recipe(schedule="cosine", epochs=2, warmup_epochs=2.0))
+@pytest.mark.parametrize("schedule", ["cosine", "poly"])
+def test_warm_up_may_be_the_whole_training(schedule: Any) -> None:
+    rates = learning_rates(recipe(schedule=schedule, epochs=2, warmup_epochs=2.0))
     assert rates == pytest.approx([0.4 * k / 14 for k in range(1, 15)])
 
 
