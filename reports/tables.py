@@ -150,10 +150,19 @@ def caption(rows: StudyRows) -> str:
     """Return what a table must say of its numbers: data, recipe, seeds, device, spread."""
     return (
         f"{metric_name(rows.compared)} on the test split of {common(rows, 'dataset')}; "
-        f"{common(rows, 'recipe.epochs')} epochs of one recipe for all rows; "
+        f"{common(rows, 'recipe.epochs')} epochs of {_recipes(rows)}; "
         f"mean ± sample standard deviation over seeds {seeds(rows)} (number of seeds); "
         f"Δ: against the baseline of the same backbone, paired by seed. Device: {devices(rows)}."
     )
+
+
+def _recipes(rows: StudyRows) -> str:
+    settings = [
+        sorted(item for item in trial.settings.items() if item[0].startswith("recipe."))
+        for trial in rows.trials
+    ]
+    same = all(recipe == settings[0] for recipe in settings)
+    return "one recipe for all rows" if same else "recipes that differ between groups of rows"
 
 
 def notes(table: Table) -> list[str]:

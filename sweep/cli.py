@@ -143,20 +143,24 @@ def list_parts() -> None:
     Attention modules, backbones with their placements, data sets, recipes.
     """
     from sweep.models.placement import policies_of
-    from sweep.registry import ATTENTION, BACKBONES, DATASETS
+    from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS
     from sweep.spec.recipes import PRESETS
 
     lines = ["attention (hyperparameters; presets)"]
     for name in ATTENTION.names():
         config = ATTENTION[name].Config
         presets = f"; {', '.join(config.presets)}" if config.presets else ""
-        lines.append(f"  {name:14}{', '.join(config.model_fields) or '-'}{presets}")
+        lines.append(f"  {name:20}{', '.join(config.model_fields) or '-'}{presets}")
     lines.append("backbones (placements; the first is the default)")
     for name in BACKBONES.names():
         default = BACKBONES[name].default_placement
         others = [policy for policy in policies_of(name) if policy != default]
-        lines.append(f"  {name:14}{', '.join([default, *others])}")
-    lines += ["data sets", f"  {', '.join(DATASETS.names())}"]
+        lines.append(f"  {name:20}{', '.join([default, *others])}")
+    lines.append("tasks: backbones; data sets")
+    for name in TASKS.names():
+        backbones = [known for known in BACKBONES.names() if BACKBONES[known].task == name]
+        sets = [known for known in DATASETS.names() if DATASETS[known].task == name]
+        lines.append(f"  {name:20}{', '.join(backbones)}; {', '.join(sets)}")
     lines += ["recipes", f"  {', '.join(PRESETS)}"]
     click.echo("\n".join(lines))
 

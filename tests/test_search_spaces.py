@@ -12,6 +12,7 @@ import pytest
 from spec.spaces import call
 
 from sweep.plan import SUSTAINED_FLOPS, Plan, make_plan
+from sweep.registry import BACKBONES, DATASETS, TASKS
 from sweep.spec.load import load_space
 from sweep.spec.recipes import PRESETS, Recipe
 
@@ -126,6 +127,27 @@ def test_the_cost_is_the_plans(name: str) -> None:
     flops = plan.training_flops()
     assert flops is not None
     assert int(stated[1].replace(",", "")) == pytest.approx(flops / rate / 3600, rel=0.05)
+
+
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_example_of_the_readme_is_a_space(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(README.partition("```yaml\n")[2].partition("```")[0], encoding="utf-8")
+    space = load_space(path)
+    assert {point.recipe.epochs for point in space.backbones if point.recipe} == {60}
+
+
+def test_the_readme_lists_what_is_registered_by_task() -> None:
+    rows = re.findall(r"^\| (.+) \| (.+) \| (.+) \| (.+) \|$", README, re.MULTILINE)
+    listed = {task: [set(cell.split(", ")) for cell in cells] for task, *cells in rows}
+    del listed["`task`"]
+    assert set(listed) == set(TASKS.names())
+    for task, (backbones, datasets, _) in listed.items():
+        assert backbones == {name for name in BACKBONES.names() if BACKBONES[name].task == task}
+        assert datasets == {name for name in DATASETS.names() if DATASETS[name].task == task}
+    assert set().union(*(recipes for *_, recipes in listed.values())) == set(PRESETS)
 
 
 # The paper's counts ----------------------------------------------------------------------------

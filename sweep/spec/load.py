@@ -253,7 +253,7 @@ class _Check:
     def _named_backbones(self) -> list[str]:
         """Return what the space names as its backbones; all there are if it has problems there."""
         entries = self.document.data.get("backbones")
-        names = [
+        names: list[Any] = [
             entry.get("name") if isinstance(entry, dict) else entry
             for entry in (entries if isinstance(entries, list) else [])
         ]

@@ -56,7 +56,7 @@ PRINTED: dict[str, dict[str, Any]] = {
     "ela_deeplabv3": {"batch_size": 12, "lr": 0.025, "schedule": "poly"},
     # EMA 4.2
     "ema_yolov5s": {"epochs": 300, "batch_size": 48},
-    "ema_yolov5x": {"epochs": 300, "batch_size": 5},
+    "ema_yolov5x": {"epochs": 300},
 }
 
 
@@ -68,6 +68,18 @@ def test_every_preset_is_here() -> None:
 def test_a_preset_has_what_its_paper_prints(name: str) -> None:
     recipe = Recipe.model_validate(PRESETS[name])
     assert {field: getattr(recipe, field) for field in PRINTED[name]} == PRINTED[name]
+
+
+@pytest.mark.parametrize(("name", "batch"), [("ema_yolov5s", 48), ("ema_yolov5x", 5)])
+def test_yolov5_steps_as_by_the_sum_of_the_losses_of_about_64_images(name: str, batch: int) -> None:
+    recipe = Recipe.model_validate(PRESETS[name])
+    batches = max(1, round(64 / batch))  # of 5 images, 13: their gradients are added
+    assert (recipe.batch_size, recipe.accumulate) == (batches * batch, batches)
+    # A step is lr (gradient of the sum + decay * weight) there, with lr 0.01 and a decay of 5e-4
+    # for 64 images, in proportion for others; here the gradient is that of the mean.
+    assert recipe.lr == pytest.approx(0.01 * recipe.batch_size)
+    decay = 5e-4 * recipe.batch_size / 64
+    assert recipe.lr * recipe.weight_decay == pytest.approx(0.01 * decay)
 
 
 def test_the_epochs_of_deeplabv3_are_40_000_steps() -> None:

@@ -167,9 +167,7 @@ def test_verdicts_are_those_of_the_audit_of_others(audited: list[AuditedCell]) -
 def same_model() -> list[tuple[AuditedRow, Row]]:
     """Return the rows where both audits count the model that the paper names."""
     paired = zip(audited_rows(), rows(), strict=True)
-    return [
-        (theirs, row) for theirs, (_, row) in paired if theirs.match in ("Y", "Y(trunc)", "N")
-    ]
+    return [(theirs, row) for theirs, (_, row) in paired if theirs.match in ("Y", "Y(trunc)", "N")]
 
 
 @needs_audit

@@ -126,27 +126,14 @@ def test_a_space_plans_by_the_command() -> None:
     assert "33 trials: 33 planned" in result.out
 
 
-def test_a_recipe_that_only_one_backbone_has() -> None:
-    plan = load_space_of("ela-5")
-    recipes = {point.name: point.recipe for point in plan.backbones}
-    assert {name for name, recipe in recipes.items() if recipe is not None} == {"resnet18"} | {
-        "resnet50",
-        "resnet101",
-    }
-
-
-def load_space_of(name: str) -> Any:
-    path = Path("space.yaml")
-    path.write_text(printed_space(name, None), encoding="utf-8")
-    return load_space(path)
-
-
 @pytest.mark.parametrize(("name", "dataset"), SPACES)
 def test_what_is_read_from_disk_has_workers(name: str, dataset: str | None) -> None:
     _, architecture = rows_of(name, dataset)[0]
-    streamed = not DATASETS[architecture.benchmark.dataset].of(
-        {"image_size": architecture.benchmark.image_size}
-    ).resident
+    streamed = (
+        not DATASETS[architecture.benchmark.dataset]
+        .of({"image_size": architecture.benchmark.image_size})
+        .resident
+    )
     assert ("workers:" in printed_space(name, dataset)) is streamed
     assert streamed is (architecture.benchmark.dataset != "cifar100")
 
