@@ -13,7 +13,7 @@ import pytest
 from spec.spaces import call
 
 from sweep.cli import cli
-from sweep.registry import ATTENTION, BACKBONES, DATASETS
+from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS
 from sweep.spec.recipes import PRESETS
 
 FROZEN = Path(__file__).with_name("help.txt")
@@ -130,10 +130,15 @@ def test_list_names_what_a_space_can_name() -> None:
         else:
             sections[line] = []
     heads = [heading.partition(" (")[0] for heading in sections]
-    assert heads == ["attention", "backbones", "data sets", "recipes"]
-    attention, backbones, datasets, recipes = sections.values()
+    assert heads == ["attention", "backbones", "tasks: backbones; data sets", "recipes"]
+    attention, backbones, tasks, recipes = sections.values()
     assert [line.split()[0] for line in attention] == ATTENTION.names()
     assert [line.split()[0] for line in backbones] == BACKBONES.names()
-    assert datasets == [", ".join(DATASETS.names())]
+    assert [line.split()[0] for line in tasks] == TASKS.names()
+    parts = [line.partition(" ")[2].split("; ") for line in tasks]
+    for registry, part in ((BACKBONES, 0), (DATASETS, 1)):
+        listed = [name for texts in parts for name in texts[part].split(", ")]
+        assert sorted(listed) == registry.names()
+    assert "segmentation deeplabv3_resnet50; voc2012_aug" in tasks
     assert recipes == [", ".join(PRESETS)]
     assert set(LISTED) <= {*attention, *backbones}
