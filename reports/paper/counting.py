@@ -167,9 +167,11 @@ def _recording(model: nn.Module, sites: Iterable[str]) -> Iterator[dict[str, Sha
         return record
 
     handles = [model.get_submodule(site).register_forward_hook(recorder(site)) for site in sites]
-    yield shapes
-    for handle in handles:
-        handle.remove()
+    try:
+        yield shapes
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @cache

@@ -53,6 +53,11 @@ class Layout:
         """(heading, part) of every column of text in cells."""
         return tuple((g.heading, part) for g in self.groups for part in g.parts or ("",))
 
+    @property
+    def has_parts(self) -> bool:
+        """Whether any heading stands over parts."""
+        return any(group.parts for group in self.groups)
+
 
 def lay_out(table: PublishedTable, settings: Sequence[Measured]) -> Layout:
     """Return a table with its counts made, and what was measured filled in."""
@@ -146,6 +151,11 @@ def _notes(
         if cell.explanation
     ]
     lines += [f"{row.label}: assumed is {row.assumed}." for row in table.rows if row.assumed]
+    lines += [
+        f"Trained otherwise than in the paper: {row.architecture.benchmark.deviation}."
+        for row in table.rows
+        if row.architecture is not None and row.architecture.benchmark.deviation
+    ]
     return [*dict.fromkeys(lines), _measuring(settings)]
 
 

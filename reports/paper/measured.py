@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reports.paper.counting import Configuration
 from reports.paper.published import Architecture, PublishedTable, Row
 from reports.stats import Spread, spread
 from sweep.models.build import resolve_placement
+from sweep.registry import DATASETS
 from sweep.spec.recipes import PRESETS, Recipe
 from sweep.tracking import names
 from sweep.tracking.reading import RunRecord
@@ -52,7 +53,8 @@ def measured(table: PublishedTable, runs: Sequence[RunRecord]) -> list[Measured]
                 own.add(setting)
             for metric, value in _scores(run):
                 found[setting][number, metric].append(value)
-    titles = _titles(found)
+    stems = {row.architecture.stem for row in table.rows if row.architecture is not None}
+    titles = _titles(found, stems)
     groups = [
         Measured(
             "" if setting in own else titles[setting],
@@ -111,14 +113,16 @@ def _is_papers(run: RunRecord, architecture: Architecture) -> bool:
     """Return whether a run learnt what the paper's did: its data set, image size and recipe."""
     benchmark = architecture.benchmark
     recipe = Recipe.model_validate(PRESETS[benchmark.recipe]).model_dump(mode="json")
+    settings = DATASETS[benchmark.dataset].Config(image_size=benchmark.image_size).model_dump()
     wanted = {
         "dataset": benchmark.dataset,
-        "dataset.image_size": str(benchmark.image_size),
-        "dataset.subset": "None",
+        **{f"dataset.{key}": str(value) for key, value in settings.items() if key != "root"},
         "weights": architecture.weights or "none",
         "stem": architecture.stem,
+        "patience": "none",
         **{f"recipe.{key}": str(value) for key, value in recipe.items()},
     }
+    del wanted["dataset.split_seed"]
     return all(run.params.get(key) == value for key, value in wanted.items())
 
 
@@ -131,17 +135,20 @@ def _scores(run: RunRecord) -> list[tuple[str, float]]:
     ]
 
 
-def _short(values: Mapping[str, str]) -> str:
+def _short(values: Mapping[str, str], stems: Collection[str]) -> str:
     size = f"{values.get('dataset', '?')} {values.get('dataset.image_size', '?')} px"
-    stem = ", CIFAR stem" if values.get("stem") == "cifar" else ""
+    stem = "" if values.get("stem") in stems else f", stem {values.get('stem', '?')}"
     epochs = values.get("recipe.epochs", "?")
     return f"{size}, {epochs} epoch{'s' * (epochs != '1')}{stem}"
 
 
-def _titles(settings: Iterable[Setting]) -> dict[Setting, str]:
-    """Return what the settings are: data set, image size, epochs, stem; and what else varies."""
+def _titles(settings: Iterable[Setting], stems: Collection[str]) -> dict[Setting, str]:
+    """Return what the settings are: data set, image size, epochs, and what else varies.
+
+    And the stem, where it is none of those that the table's rows have.
+    """
     plain = {setting: dict(setting) for setting in settings}
-    short = {setting: _short(values) for setting, values in plain.items()}
+    short = {setting: _short(values, stems) for setting, values in plain.items()}
     titles = {}
     for setting, title in short.items():
         alike = [plain[other] for other in short if short[other] == title]

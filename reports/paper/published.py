@@ -59,6 +59,8 @@ class Benchmark:
     """A preset."""
     num_classes: int
     image_size: int
+    deviation: str = ""
+    """What of the paper's training is another here."""
 
 
 @dataclass(frozen=True)

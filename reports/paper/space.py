@@ -103,6 +103,7 @@ def _attention(rows: Sequence[Row], architectures: Sequence[Architecture]) -> li
 
 
 def _header(table: PublishedTable, rows: Sequence[Row]) -> str:
+    deviations = dict.fromkeys(_architecture(row).benchmark.deviation for row in rows)
     assumed = dict.fromkeys(
         f"{row.label.lstrip('+ ')}: {row.assumed}" for row in rows if row.assumed
     )
@@ -112,6 +113,7 @@ def _header(table: PublishedTable, rows: Sequence[Row]) -> str:
         "Expected": "the scores of the table, one run each: "
         f"sweep paper table {table.name} shows them beside these",
         "Assumed": "; ".join(assumed),
+        "Deviation": "; ".join(filter(None, deviations)),
     }
     lines = []
     for name, text in parts.items():

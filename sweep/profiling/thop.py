@@ -5,7 +5,7 @@ thop (L. Zhu, pytorch-OpCounter) adds up a formula per type of layer:
     convolution, linear   elements out, times the inputs that each is a sum of: the products
     batch norm            4 for every element (2 without affine parameters); 2 in early versions
     nearest upsampling    1 for every element out; nothing in early versions
-    average pooling       k + 1 for every average of k elements
+    adaptive pooling      k + 1 for every average of k elements
     group norm            nothing: it has no formula for it, nor for sums, products and matrices
 
 It sees layers only. Where a module calls ``mean``, its authors' code may have a pooling layer,
@@ -15,6 +15,7 @@ what a module folds into the batch once: hence ``products_per_item``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,8 +84,17 @@ def counting(model: nn.Module) -> Iterator[ThopCount]:
             handle.remove()
 
 
-def _add_products(count: ThopCount, layer: Any, _: Tensor, output: Tensor) -> None:
-    products = output.numel() * layer.weight[0].numel()
+def _add_convolution(count: ThopCount, layer: Any, _: Tensor, output: Tensor) -> None:
+    inputs = layer.in_channels // layer.groups * math.prod(layer.kernel_size)
+    _add_products(count, output, inputs)
+
+
+def _add_linear(count: ThopCount, layer: Any, _: Tensor, output: Tensor) -> None:
+    _add_products(count, output, layer.in_features)
+
+
+def _add_products(count: ThopCount, output: Tensor, inputs: int) -> None:
+    products = output.numel() * inputs
     count.products += products
     count.products_per_item += products // output.shape[0]
 
@@ -99,8 +109,8 @@ def _add_upsampling(count: ThopCount, _layer: Any, _: Tensor, output: Tensor) ->
 
 _Add = Callable[[ThopCount, Any, Tensor, Tensor], None]
 _ADD: Mapping[type[nn.Module], _Add] = {
-    nn.modules.conv._ConvNd: _add_products,
-    nn.Linear: _add_products,
+    nn.modules.conv._ConvNd: _add_convolution,
+    nn.Linear: _add_linear,
     nn.modules.batchnorm._BatchNorm: _add_norm,
     nn.Upsample: _add_upsampling,
 }
@@ -131,7 +141,7 @@ class _Functions(TorchFunctionMode):
         output = func(*args, **kwargs)
         if func is F.adaptive_avg_pool2d:
             self.count.pooling += _averaging(args[0], output)
-        elif func is Tensor.mean and _spatial(kwargs.get("dim", args[1:2])):
+        elif func in (Tensor.mean, torch.mean) and _spatial(kwargs.get("dim", args[1:2])):
             self.count.means += _averaging(args[0], output)
         elif func in (Tensor.matmul, torch.matmul):
             self.count.matrices += output.numel() * args[0].shape[-1]
@@ -143,5 +153,8 @@ def _averaging(features: Tensor, output: Tensor) -> int:
 
 
 def _spatial(dim: Any) -> bool:
-    dims = dim if isinstance(dim, tuple) else (dim,)
-    return len(dims) > 0 and set(dims) <= SPATIAL
+    """Return whether a mean is over H or W or both; ``dim`` may be one, or several in brackets."""
+    while isinstance(dim, tuple | list) and len(dim) == 1:
+        dim = dim[0]
+    dims = set(dim) if isinstance(dim, tuple | list) else {dim}
+    return bool(dims) and dims <= SPATIAL

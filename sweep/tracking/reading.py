@@ -7,7 +7,9 @@ machine. Nothing is written, and no store is created by looking for one.
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,9 +156,14 @@ def _record(run: Run) -> RunRecord:
         name=str(run.info.run_name),
         status=str(run.info.status),
         params=dict(run.data.params),
-        metrics=dict(run.data.metrics),
+        metrics={key: _unclipped(value) for key, value in run.data.metrics.items()},
         tags=dict(run.data.tags),
     )
+
+
+def _unclipped(value: float) -> float:
+    """Return an infinite number as such; MLflow's databases hold the largest finite one for it."""
+    return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
 
 
 def _refusals(text: str) -> tuple[tuple[Refusal, ...], bool]:

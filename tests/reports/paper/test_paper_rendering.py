@@ -219,7 +219,7 @@ L, B, S = (
 )
 SCORES = {"k7-g8-ng16": (0.90, 0.92), "k7-g-ng16": (0.81, 0.84)}
 DIGITS, PAPERS = "Top-1, digits 8 px, 2 epochs", "Top-1, here"
-CIFAR_STEM = f"{DIGITS}, CIFAR stem"
+CIFAR_STEM = f"{DIGITS}, stem cifar"
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +281,7 @@ def test_another_stem_stands_apart(ela_4: Layout) -> None:
 def test_notes_say_what_was_not_trained_like_the_paper(ela_4: Layout) -> None:
     assert ela_4.notes[-1] == (
         "Measured: mean ± sample standard deviation over seeds (number of seeds), test split. "
-        "Not the paper's training: digits 8 px, 2 epochs; digits 8 px, 2 epochs, CIFAR stem."
+        "Not the paper's training: digits 8 px, 2 epochs; digits 8 px, 2 epochs, stem cifar."
     )
 
 
