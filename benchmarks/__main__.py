@@ -82,7 +82,7 @@ def loaders(device: torch.device) -> dict[str, Callable[[], object]]:
         task,
         batch_size=64,
         train=True,
-        augment=True,
+        augmentation="standard",
         seed=0,
         device=device,
         workers=0,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from reports.figures import accuracy_against_parameters, save
 from reports.html import page
-from reports.rows import study_rows
-from reports.stats import config_rows
+from reports.rows import StudyRows, study_rows
+from reports.stats import ConfigRow, config_rows
 from reports.summary import summarise
 from reports.tables import Table, comma_separated, latex, markdown
+from reports.writing import writing_to
 from sweep.tracking.reading import read_study
 
 FIGURE = "accuracy_vs_params"
@@ -31,11 +32,18 @@ def write_report(study: str, tracking_uri: str, target: Path) -> Iterator[Path]:
         The path of each file, once it is written.
 
     Raises:
-        UserError: there is no such store or study.
+        UserError: there is no such store or study, or the folder cannot be written to.
     """
     rows = study_rows(read_study(tracking_uri, study))
     configs = config_rows(rows)
     table = Table(rows, configs)
+    with writing_to(target):
+        yield from _written(rows, configs, table, target)
+
+
+def _written(
+    rows: StudyRows, configs: Sequence[ConfigRow], table: Table, target: Path
+) -> Iterator[Path]:
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix=".report-") as scratch:
         draft = Path(scratch)

@@ -237,7 +237,7 @@ def audit_papers(as_json: bool) -> None:
     from reports.paper.statements import statements
 
     cells = audit()
-    stated = statements(cells)
+    stated = statements()
     if as_json:
         import json
 
@@ -262,6 +262,7 @@ def table(name: str, form: Any, folder: Path, tracking_uri: str | None) -> None:
 
     Counts are made now; scores are those of finished trials in MLflow, on any data set.
     """
+    from reports.paper.audit import audit_table
     from reports.paper.layout import lay_out
     from reports.paper.measured import measured
     from reports.paper.published import TABLES
@@ -271,7 +272,8 @@ def table(name: str, form: Any, folder: Path, tracking_uri: str | None) -> None:
 
     published = TABLES[name]
     runs = read_finished(resolve(folder, tracking_uri))
-    click.echo(render(lay_out(published, measured(published, runs)), form), nl=False)
+    layout = lay_out(published, audit_table(published), measured(published, runs))
+    click.echo(render(layout, form), nl=False)
 
 
 @paper.command(name="all")

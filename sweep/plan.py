@@ -177,8 +177,10 @@ def _check_task(space: Space, num_classes: int) -> None:
         try:
             TASKS[space.general.task](num_classes, label_smoothing=smoothing)
         except UserError as error:
-            message = str(error).removeprefix("recipe.")
-            raise space.document.error([Problem(("recipe",), message)]) from None
+            own = () if point.recipe == space.recipe else point.place
+            message = str(error).removeprefix("recipe.label_smoothing ")
+            problem = Problem((*own, "recipe", "label_smoothing"), message)
+            raise space.document.error([problem]) from None
 
 
 def _cost(trial: Trial) -> Cost:

@@ -2,8 +2,9 @@
 
 A cell that the model of its row does not reproduce is searched for: the same search over reduction,
 groups, presets, site lists and conventions for every row, first with one of them changed, then with
-two. What fits with the fewest changes is named: a number of few digits may fit several models. A
-row is one model: what is to explain its GFLOPs must still have its parameters.
+two. What fits with the fewest changes is named, and of how many that were tried: a number of two
+digits is often that of some other model by chance. A row is one model: what is to explain its
+GFLOPs must have the parameters that the row prints, or be the model that the row names.
 """
 
 from __future__ import annotations
@@ -50,13 +51,14 @@ CONVENTIONS = {
     "true": "all parameters",
     "thop_like": "all parameters but those of group norms, as thop counts",
     "no_norm": "all parameters but those of norms",
+    "no_attention_norm": "all parameters but those of norms in attention modules",
     "thop": "as thop does",
     "thop_early": "as thop did until 2019",
-    "thop_early_per_item": "as thop did until 2019, products for one item of each layer's batch",
+    "thop_early_per_item": "as thop did until 2019, for one item of each layer's batch",
     "thop_pools": "as thop does where averages are pooling layers",
-    "thop_per_item": "as thop does, products for one item of each layer's batch",
-    "products": "products alone",
-    "products_per_item": "products alone, for one item of each layer's batch",
+    "thop_per_item": "as thop does, for one item of each layer's batch",
+    "products": "convolutions, linear layers and products of matrices alone",
+    "products_per_item": "convolutions and linear layers alone, for one item of their batch",
 }
 """What a count is, for people."""
 
@@ -104,14 +106,16 @@ class AuditedCell:
 
 def audit() -> list[AuditedCell]:
     """Return every parameter and GFLOPs cell of every table, in the order of the papers."""
-    return [
-        cell for name in TABLES.names() for row in TABLES[name].rows for cell in cells(name, row)
-    ]
+    tables = [audit_table(TABLES[name]) for name in TABLES.names()]
+    return [cell for rows in tables for row in rows for cell in row]
 
 
-def cells(name: str, row: Row) -> list[AuditedCell]:
-    """Return the audited cells of one row of the table called ``name``."""
-    table = TABLES[name]
+def audit_table(table: PublishedTable) -> list[list[AuditedCell]]:
+    """Return the parameter and GFLOPs cells of every row of a table; none of a row without them."""
+    return [_cells(table, row) for row in table.rows]
+
+
+def _cells(table: PublishedTable, row: Row) -> list[AuditedCell]:
     if row.architecture is None:
         return []
     counted = [
@@ -151,8 +155,8 @@ def _audited(table: PublishedTable, row: Row, column: Column, cell: str) -> Audi
         verdict = "exact"
     elif count is not None and rounds_to(count, printed, unit, ROUND_DOWN):
         verdict = "truncated"
-    elif fits := search(claimed, printed, unit, _keeps_parameters(table, row, column)):
-        verdict, explanation = "explained", refusal + _named(fits, printed, unit)
+    elif found := search(claimed, printed, unit, _keeps_parameters(table, row, column)):
+        verdict, explanation = "explained", refusal + _named(found, printed, unit)
     return AuditedCell(
         paper=table.paper,
         table=table.number,
@@ -212,27 +216,34 @@ class Fit:
     count: int
 
 
-def search(claimed: Counted, printed: Decimal, unit: Unit, keep: Keep) -> list[Fit]:
+@dataclass(frozen=True)
+class Found:
+    """What a search found: the models that fit, of those that exist with as many changes."""
+
+    fits: tuple[Fit, ...]
+    tried: int
+
+
+def search(claimed: Counted, printed: Decimal, unit: Unit, keep: Keep) -> Found | None:
     """Return the models with the printed count that differ least from the one claimed."""
     axes = _axes(claimed)
     for changed in (1, 2):
-        fits = [
+        tried = [
             Fit(changes, count)
             for chosen in combinations(axes, changed)
             for changes, counted in _changed(claimed, chosen)
-            if keep(counted.configuration)
-            and (count := _counted(counted)[0]) is not None
-            and rounds_to(count, printed, unit)
+            if keep(counted.configuration) and (count := _counted(counted)[0]) is not None
         ]
+        fits = tuple(fit for fit in tried if rounds_to(fit.count, printed, unit))
         if fits:
-            return fits
-    return []
+            return Found(fits, len(tried))
+    return None
 
 
 def _axes(claimed: Counted) -> list[str]:
     config = claimed.configuration.config
     fields = [name for name in SEARCHED if isinstance(getattr(config, name, None), int)]
-    return [*fields, *(["preset"] if config.presets else []), "placement", "convention"]
+    return [*fields, *(["preset"] if config.presets else []), "convention", "placement"]
 
 
 def _changed(claimed: Counted, axes: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Counted]]:
@@ -281,8 +292,9 @@ def _reconfigured(counted: Counted, axis: str) -> Iterator[tuple[str, Counted]]:
             )
 
 
-def _named(fits: list[Fit], printed: Decimal, unit: Unit) -> str:
-    names = [" and ".join(fit.changes) for fit in fits[:NAMED]]
-    more = f" or {len(fits) - NAMED} others" if len(fits) > NAMED else ""
-    value = scaled(fits[0].count, unit).quantize(printed.scaleb(-1))  # to one digit more
-    return f"fits {' or '.join(names)}{more}: {value} {unit}"
+def _named(found: Found, printed: Decimal, unit: Unit) -> str:
+    names = [" and ".join(fit.changes) for fit in found.fits[:NAMED]]
+    count = len(found.fits)
+    more = f" or {count - NAMED} others" if count > NAMED else ""
+    value = scaled(found.fits[0].count, unit).quantize(printed.scaleb(-2))  # two digits more
+    return f"fits {' or '.join(names)}{more}: {value} {unit} ({count} of {found.tried} tried)"

@@ -59,7 +59,10 @@ def count_params(configuration: Configuration, convention: ParamsConvention) -> 
     Raises:
         IndivisibleError: (a ValueError) there is no such model.
     """
-    return sum(part.params(convention) for part in _parts(configuration))
+    backbone, *modules = _parts(configuration)
+    if convention == "no_attention_norm":
+        return backbone.params.true + sum(module.params.no_norm for module in modules)
+    return sum(getattr(part.params, convention) for part in (backbone, *modules))
 
 
 def count_macs(configuration: Configuration, convention: MacsConvention) -> int:
@@ -88,10 +91,6 @@ class _Part:
     def __init__(self, model: nn.Module, shape: Shape) -> None:
         self.model, self.shape = model, shape
 
-    def params(self, convention: ParamsConvention) -> int:
-        count: int = getattr(self._parameters, convention)
-        return count
-
     def macs(self, convention: MacsConvention) -> int:
         thop = self.operations
         folded = thop.products - thop.products_per_item
@@ -112,7 +111,7 @@ class _Part:
                 return thop.products_per_item
 
     @cached_property
-    def _parameters(self) -> ParameterCounts:
+    def params(self) -> ParameterCounts:
         return count_parameters(self.model)
 
     @cached_property

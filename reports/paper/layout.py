@@ -10,9 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.paper.audit import CONVENTIONS, AuditedCell, Verdict, cells
+from reports.paper.audit import CONVENTIONS, AuditedCell, Verdict
 from reports.paper.measured import Measured
-from reports.paper.published import Column, PublishedTable, Row, printed_number
+from reports.paper.published import (
+    Architecture,
+    Column,
+    PublishedTable,
+    Row,
+    printed_number,
+)
 from reports.stats import Spread
 from reports.tables import spread_text
 from sweep.registry import TASKS
@@ -59,9 +65,12 @@ class Layout:
         return any(group.parts for group in self.groups)
 
 
-def lay_out(table: PublishedTable, settings: Sequence[Measured]) -> Layout:
-    """Return a table with its counts made, and what was measured filled in."""
-    audited = [cells(table.name, row) for row in table.rows]
+def lay_out(
+    table: PublishedTable,
+    audited: Sequence[Sequence[AuditedCell]],
+    settings: Sequence[Measured],
+) -> Layout:
+    """Return a table with what was counted and what was measured filled in."""
     groups = tuple(_group(column, settings) for column in table.columns)
     rows = tuple(
         _row(table, number, row, audited[number], settings) for number, row in enumerate(table.rows)
@@ -150,13 +159,22 @@ def _notes(
         for cell in flat
         if cell.explanation
     ]
-    lines += [f"{row.label}: assumed is {row.assumed}." for row in table.rows if row.assumed]
-    lines += [
-        f"Trained otherwise than in the paper: {row.architecture.benchmark.deviation}."
-        for row in table.rows
-        if row.architecture is not None and row.architecture.benchmark.deviation
-    ]
+    for row in table.rows:
+        if row.architecture is not None:
+            lines += _assumptions(row, row.architecture)
     return [*dict.fromkeys(lines), _measuring(settings)]
+
+
+def _assumptions(row: Row, architecture: Architecture) -> list[str]:
+    lines = []
+    if row.assumed:
+        lines.append(f"{row.label} on {architecture.backbone}: assumed is {row.assumed}.")
+    if architecture.assumed:
+        lines.append(f"{architecture.backbone}: assumed is {architecture.assumed}.")
+    if architecture.benchmark.deviation:
+        deviation = architecture.benchmark.deviation
+        lines.append(f"Trained here otherwise than in the paper: {deviation}.")
+    return lines
 
 
 def _counting(table: PublishedTable) -> str:
@@ -165,8 +183,8 @@ def _counting(table: PublishedTable) -> str:
     sizes = {c.unit for c in table.columns if c.kind == "params"}
     text = f"Parameters: {params}" + (", in MiB of float32" if "MiB" in sizes else "") + "."
     if any(column.kind == "macs" for column in table.columns):
-        operations = "multiply-accumulates" if table.operations == 1 else "two for each of them"
-        text += f" FLOPs: {operations}, {CONVENTIONS[table.macs]}."
+        twice = "" if table.operations == 1 else "two for each of the "
+        text += f" FLOPs: {twice}multiply-accumulates, {CONVENTIONS[table.macs]}."
     return text
 
 

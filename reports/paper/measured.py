@@ -40,24 +40,22 @@ class Measured:
 
 def measured(table: PublishedTable, runs: Sequence[RunRecord]) -> list[Measured]:
     """Return the scores of a table's rows, the paper's own setting first."""
-    found: dict[Setting, dict[tuple[int, str], list[float]]] = defaultdict(
+    found: dict[Setting | None, dict[tuple[int, str], list[float]]] = defaultdict(
         lambda: defaultdict(list)
     )
-    own: set[Setting] = set()
     for number, row in enumerate(table.rows):
         if row.architecture is None:
             continue
         for run in _of_row(row, runs):
-            setting = _setting(run)
-            if _is_papers(run, row.architecture):
-                own.add(setting)
+            # The paper's own are one setting, though its rows may differ in recipe and data set.
+            setting = None if _is_papers(run, row.architecture) else _setting(run)
             for metric, value in _scores(run):
                 found[setting][number, metric].append(value)
     stems = {row.architecture.stem for row in table.rows if row.architecture is not None}
-    titles = _titles(found, stems)
+    titles = _titles([setting for setting in found if setting is not None], stems)
     groups = [
         Measured(
-            "" if setting in own else titles[setting],
+            titles[setting] if setting is not None else "",
             {key: spread(values) for key, values in scores.items()},
         )
         for setting, scores in found.items()

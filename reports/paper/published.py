@@ -17,7 +17,7 @@ from sweep.registry import Registry
 
 Kind = Literal["text", "params", "macs", "metric"]
 Unit = Literal["", "%", "FPS", "M", "MiB", "G"]
-ParamsConvention = Literal["true", "thop_like", "no_norm"]
+ParamsConvention = Literal["true", "thop_like", "no_norm", "no_attention_norm"]
 MacsConvention = Literal[
     "thop",
     "thop_pools",
@@ -73,6 +73,8 @@ class Architecture:
     stem: Stem = "imagenet"
     weights: str | None = None
     """torchvision's, that training starts from."""
+    assumed: str = ""
+    """What of it the paper does not print, or prints otherwise."""
 
 
 Attention = Mapping[str, Any]
@@ -92,7 +94,7 @@ class Row:
     params: ParamsConvention | None = None
     """How its parameters were counted, where it is not the table's convention."""
     assumed: str = ""
-    """What of the trial the paper does not print."""
+    """What of the attention the paper does not print."""
 
     @property
     def label(self) -> str:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from reports.html import environment
-from reports.paper.audit import VERDICTS, AuditedCell, audit
+from reports.paper.audit import VERDICTS, AuditedCell, audit_table
 from reports.paper.figure_1 import Point, points
-from reports.paper.layout import Layout, lay_out
+from reports.paper.layout import MARKS, Layout, lay_out
 from reports.paper.measured import measured
 from reports.paper.published import TABLES
 from reports.paper.statements import Statement, statements
 from reports.tables import escape, markdown_row, markdown_text
+from reports.writing import writing_to
 from sweep.tracking.reading import RunRecord
 
 Format = Literal["md", "tex", "csv", "html"]
@@ -40,11 +41,14 @@ def write_all(runs: Sequence[RunRecord], target: Path) -> Iterator[Path]:
 
     Yields:
         The path of each file, once it is written.
+
+    Raises:
+        UserError: the folder cannot be written to.
     """
-    target.mkdir(parents=True, exist_ok=True)
-    layouts = [lay_out(TABLES[name], measured(TABLES[name], runs)) for name in TABLES.names()]
-    cells = audit()
-    stated = statements(cells)
+    audited = {name: audit_table(TABLES[name]) for name in TABLES.names()}
+    layouts = [lay_out(TABLES[n], audited[n], measured(TABLES[n], runs)) for n in TABLES.names()]
+    cells = [cell for rows in audited.values() for row in rows for cell in row]
+    stated = statements()
     texts = {
         f"{layout.table.name}.{form}": render(layout, form)
         for layout in layouts
@@ -53,10 +57,12 @@ def write_all(runs: Sequence[RunRecord], target: Path) -> Iterator[Path]:
     texts["figure-1.csv"] = _figure_1()
     texts["audit.json"] = json.dumps(audit_record(cells, stated), indent=1) + "\n"
     texts["index.html"] = _index(layouts, cells, stated)
-    for name, text in texts.items():
-        path = target / name
-        path.write_text(text, encoding="utf-8", newline="\n")
-        yield path
+    with writing_to(target):
+        target.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            path = target / name
+            path.write_text(text, encoding="utf-8", newline="\n")
+            yield path
 
 
 def audit_record(cells: Sequence[AuditedCell], stated: Sequence[Statement]) -> dict[str, Any]:
@@ -153,7 +159,8 @@ def _comma_separated(layout: Layout) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([_heading(*column) for column in layout.columns])
-    writer.writerows(layout.rows)
+    marks = "".join(MARKS.values())
+    writer.writerows([text.rstrip(marks) for text in row] for row in layout.rows)
     return out.getvalue()
 
 

@@ -90,20 +90,35 @@ def _backbone(architecture: Architecture, shared: Benchmark) -> dict[str, Any]:
 
 
 def _attention(rows: Sequence[Row], architectures: Sequence[Architecture]) -> list[Any]:
-    """Return every setting of a module once, with the backbones that it is on where not all are."""
+    """Return every setting of a module once, with the backbones that it is on where not all are.
+
+    Every backbone has its baseline, also where the paper prints none.
+    """
     settings: dict[str, tuple[Attention, list[str]]] = {}
     for row in rows:
         _, on = settings.setdefault(repr(sorted(row.attention.items())), (row.attention, []))
         on.append(_architecture(row).backbone)
     names = [architecture.backbone for architecture in architectures]
     return [
-        {**attention, **({"backbones": on} if set(on) != set(names) else {})}
+        {
+            **attention,
+            **({"backbones": on} if set(on) != set(names) and not _bare(attention) else {}),
+        }
         for attention, on in settings.values()
     ]
 
 
+def _bare(attention: Attention) -> bool:
+    return bool(attention["name"] == "none")
+
+
 def _header(table: PublishedTable, rows: Sequence[Row]) -> str:
     deviations = dict.fromkeys(_architecture(row).benchmark.deviation for row in rows)
+    sites = dict.fromkeys(
+        f"{_architecture(row).backbone}: {_architecture(row).assumed}"
+        for row in rows
+        if _architecture(row).assumed
+    )
     assumed = dict.fromkeys(
         f"{row.label.lstrip('+ ')}: {row.assumed}" for row in rows if row.assumed
     )
@@ -112,7 +127,7 @@ def _header(table: PublishedTable, rows: Sequence[Row]) -> str:
         "Paper": table.reference,
         "Expected": "the scores of the table, one run each: "
         f"sweep paper table {table.name} shows them beside these",
-        "Assumed": "; ".join(assumed),
+        "Assumed": "; ".join([*assumed, *sites]),
         "Deviation": "; ".join(filter(None, deviations)),
     }
     lines = []

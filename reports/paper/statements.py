@@ -1,8 +1,7 @@
 """Where the papers contradict themselves: each statement is computed when it is asked for.
 
-A statement sets what a paper says against its own tables and against what the models here count.
-``holds`` is whether the contradiction is there; it is no constant. Claims that are in no table
-stand in the statement's function, with their section.
+A statement sets what a paper says, in its text (``claims``) or a table, against its own tables and
+against what the models here count. ``holds`` is whether the contradiction is there.
 """
 
 from __future__ import annotations
@@ -13,15 +12,17 @@ from decimal import Decimal
 
 import torch
 
-from reports.paper import benchmarks
-from reports.paper.audit import AuditedCell, rounds_to, scaled
+from reports.paper import benchmarks, claims
+from reports.paper.audit import rounds_to, scaled
 from reports.paper.counting import Configuration, count_macs, count_params, placements
 from reports.paper.published import (
+    BASELINE,
     TABLES,
     Architecture,
     Attention,
     ParamsConvention,
     Row,
+    Unit,
     printed_number,
 )
 from sweep.models.build import attention_config, build_model
@@ -40,12 +41,12 @@ class Statement:
     holds: bool
 
 
-Check = Callable[[Sequence[AuditedCell]], Statement]
+Check = Callable[[], Statement]
 
 
-def statements(cells: Sequence[AuditedCell]) -> list[Statement]:
-    """Return all statements, given the audited cells of all tables."""
-    return [check(cells) for check in CHECKS]
+def statements() -> list[Statement]:
+    """Return all statements, computed now."""
+    return [check() for check in CHECKS]
 
 
 # What the tables print ----------------------------------------------------------------------------
@@ -103,7 +104,7 @@ def _listed(labels: Sequence[str]) -> str:
 # ELA ----------------------------------------------------------------------------------------------
 
 
-def _two_settings_called_t(_: Sequence[AuditedCell]) -> Statement:
+def _two_settings_called_t() -> Statement:
     text = attention_config("ela", "T")
     [row] = [row for row in TABLES["ela-4"].rows if row.label.endswith("(T)")]
     table = attention_config(**row.attention)
@@ -133,21 +134,21 @@ def _label(table: str) -> str:
     return f"Table {TABLES[table].number}"
 
 
-def _ela_t_on_resnet18(_: Sequence[AuditedCell]) -> Statement:
+def _ela_t_on_resnet18() -> Statement:
     row = _row("ela-5", "+ELA-T(Ours)")
     return _mispaired(
         "ela-t-on-resnet18", "ela-5", row, "top1", "ela-4", "Table 5, ELA-T on ResNet-18,"
     )
 
 
-def _ela_b_on_resnet18(_: Sequence[AuditedCell]) -> Statement:
+def _ela_b_on_resnet18() -> Statement:
     row = _row("ela-5", "+ELA-B(Ours)", "resnet18")
     paired = _mispaired(
         "ela-b-on-resnet18", "ela-5", row, "top1", "ela-4", "Table 5, ELA-B on ResNet-18,"
     )
     baseline = _printed("ela-4", _row("ela-4", "ResNet18"), "top1")
     own = _printed("ela-4", _row("ela-4", "+ELA-k7-g-ng16(B)", "resnet18"), "top1") - baseline
-    claimed = Decimal("0.93")  # section 4.2
+    claimed = claims.GAIN_ON_RESNET18.number
     rests = _printed("ela-5", row, "top1") - baseline == claimed
     return Statement(
         paired.paper,
@@ -158,17 +159,17 @@ def _ela_b_on_resnet18(_: Sequence[AuditedCell]) -> Statement:
     )
 
 
-def _ca_on_resnet18(_: Sequence[AuditedCell]) -> Statement:
+def _ca_on_resnet18() -> Statement:
     row = _row("ela-5", "+CA", "resnet18")
     return _mispaired("ca-on-resnet18", "ela-5", row, "top1", "ela-2", "Table 5, CA on ResNet-18,")
 
 
-def _ca_in_yolox(_: Sequence[AuditedCell]) -> Statement:
+def _ca_in_yolox() -> Statement:
     row = _row("ela-7", "+CA")
     return _mispaired("ca-in-yolox", "ela-7", row, "map50", "ela-3", "Table 7, CA,")
 
 
-def _ela_b_on_resnet50(_: Sequence[AuditedCell]) -> Statement:
+def _ela_b_on_resnet50() -> Statement:
     printed = [
         _printed("ela-4", _row("ela-4", "+ELA-k7-g-ng16(B)", "resnet50"), "params"),
         _printed("ela-5", _row("ela-5", "+ELA-B(Ours)", "resnet50"), "params"),
@@ -183,7 +184,7 @@ def _ela_b_on_resnet50(_: Sequence[AuditedCell]) -> Statement:
     )
 
 
-def _names_on_resnet101(_: Sequence[AuditedCell]) -> Statement:
+def _names_on_resnet101() -> Statement:
     architecture = benchmarks.RESNET101
     printed = {
         size: _printed("ela-5", _row("ela-5", f"+ELA-{size}(Ours)", "resnet101"), "params")
@@ -206,26 +207,40 @@ def _names_on_resnet101(_: Sequence[AuditedCell]) -> Statement:
     )
 
 
-def _default_reduction(cells: Sequence[AuditedCell]) -> Statement:
-    rows = [
-        f"Table {cell.table} {cell.row} ({cell.printed})"
-        for cell in cells
-        if cell.paper == "ELA"
-        and cell.table in (5, 7, 8)
-        and cell.column == "params"
-        and cell.verdict == "explained"
-        and "reduction 16" in cell.explanation
-    ]
+def _default_reduction() -> Statement:
+    named, other = 32, 16
+    rows = []
+    for table in ("ela-5", "ela-7", "ela-8"):
+        for row in TABLES[table].rows:
+            if row.attention.get("reduction") != named or "r=" in row.label:
+                continue
+            assert row.architecture is not None
+            printed, unit = _printed(table, row, "params"), _unit(table)
+            fits = [
+                rounds_to(
+                    _params(row.architecture, {**row.attention, "reduction": r}), printed, unit
+                )
+                for r in (named, other)
+            ]
+            if fits == [False, True]:
+                rows.append(f"{_label(table)} {row.label} ({printed})")
     return Statement(
         "ELA",
         "default-reduction",
-        "Tables 5, 7 and 8 say that reductions are 32; the parameters are those of r = 16 in "
-        f"{len(rows)} rows: {', '.join(rows)}.",
+        f"Tables 5, 7 and 8 say that reductions are {named}; the parameters are those of r = "
+        f"{other} in {len(rows)} rows: {', '.join(rows)}.",
         bool(rows),
     )
 
 
-def _sites_in_deeplabv3(_: Sequence[AuditedCell]) -> Statement:
+def _unit(table: str) -> Unit:
+    """Return what the parameters of a table are in."""
+    [unit] = {column.unit for column in TABLES[table].columns if column.kind == "params"}
+    assert unit is not None
+    return unit
+
+
+def _sites_in_deeplabv3() -> Statement:
     row = _row("ela-8", "+ELA-S(Ours)")
     printed = _printed("ela-8", row, "params")
     architecture = benchmarks.DEEPLABV3
@@ -242,33 +257,35 @@ def _sites_in_deeplabv3(_: Sequence[AuditedCell]) -> Statement:
     return Statement(
         "ELA",
         "sites-in-deeplabv3",
-        'Section 4.4 adds attention "after each 3x3 convolution in every Bottleneck and after each '
-        f'layer"; Table 8 prints {printed} M for ELA-S, which the convolutions alone have '
-        f"({_millions(count)}; with the layers {_millions(more)}).",
+        f'Section 4.4: "{claims.SITES_IN_DEEPLABV3.quotation}"; Table 8 prints {printed} M for '
+        f"ELA-S, which the convolutions alone have ({_millions(count)}; with the layers "
+        f"{_millions(more)}).",
         rounds_to(count, printed, "M") and not rounds_to(more, printed, "M"),
     )
 
 
-def _strip_pooling(_: Sequence[AuditedCell]) -> Statement:
-    height, width = 2, 3
-    x = torch.arange(height * width, dtype=torch.float64).view(height, width)
-    as_printed = x[:, :height].sum(dim=1) / height  # Eq. 1: 1/H times the sum over 0 <= i < H
+def _strip_pooling() -> Statement:
+    sizes = {"H": 2, "W": 3}
+    x = torch.arange(6, dtype=torch.float64).view(sizes["H"], sizes["W"])
+    terms, divisor = sizes[claims.STRIP_TERMS], sizes[claims.STRIP_DIVISOR]
+    as_printed = x[:, :terms].sum(dim=1) / divisor
     mean = x.mean(dim=1)
     return Statement(
         "ELA",
         "strip-pooling",
-        "Eq. 1 sums x(h, i) over 0 <= i < H and divides by H, where i runs along the width: on a "
-        f"map of {height} x {width} it gives {as_printed.tolist()}, the strip mean of Figure 4's "
-        f"code {mean.tolist()}. Eq. 2 has the same form.",
+        f"Eq. 1 adds x(h, i) over 0 <= i < {claims.STRIP_TERMS} and divides by "
+        f"{claims.STRIP_DIVISOR}, where i runs along the width: on a map of {sizes['H']} x "
+        f"{sizes['W']} it gives {as_printed.tolist()}, the strip mean of Figure 4's code "
+        f"{mean.tolist()}. Eq. 2 has the same form.",
         not torch.equal(as_printed, mean),
     )
 
 
-def _gains_on_mobilenet_v2(_: Sequence[AuditedCell]) -> Statement:
+def _gains_on_mobilenet_v2() -> Statement:
     def top1(label: str) -> Decimal:
         return _printed("ela-5", _row("ela-5", label, "mobilenet_v2"), "top1")
 
-    claimed = Decimal("2.39")  # sections 1 and 4.2, for ELA-S
+    claimed = claims.GAIN_ON_MOBILENET_V2.number
     small, large = (top1(f"+ELA-{size}(Ours)") - top1("MobileNetV2-1.0") for size in ("S", "L"))
     return Statement(
         "ELA",
@@ -279,12 +296,12 @@ def _gains_on_mobilenet_v2(_: Sequence[AuditedCell]) -> Statement:
     )
 
 
-def _growth_by_ca(_: Sequence[AuditedCell]) -> Statement:
+def _growth_by_ca() -> Statement:
     def size(label: str) -> Decimal:
         return _printed("ela-5", _row("ela-5", label, "mobilenet_v2"), "params")
 
     growth = 100 * (size("+CA(r=16)") / size("MobileNetV2-1.0") - 1)
-    claimed = 35  # section 4.2: "by over 35%"
+    claimed = claims.GROWTH_BY_CA.number
     return Statement(
         "ELA",
         "growth-by-ca",
@@ -294,19 +311,19 @@ def _growth_by_ca(_: Sequence[AuditedCell]) -> Statement:
     )
 
 
-def _ela_l_against_ca(_: Sequence[AuditedCell]) -> Statement:
+def _ela_l_against_ca() -> Statement:
     ela = _printed("ela-4", _row("ela-4", "+ELA-k7-g8-ng16(L)", "resnet18"), "params")
     ca = _printed("ela-2", _row("ela-2", "+CA(r=32)", "resnet18"), "params")
     return Statement(
         "ELA",
         "ela-l-against-ca",
-        f'Section 3.3 says that ELA-L has "fewer parameters than the lightest of the CA methods '
-        f'(r=32)"; on ResNet-18 it has {ela} M and CA {ca} M.',
+        f'Section 3.3: "{claims.ELA_L_AGAINST_CA.quotation}"; on ResNet-18 it has {ela} M and CA '
+        f"{ca} M.",
         ela > ca,
     )
 
 
-def _lightweight(_: Sequence[AuditedCell]) -> Statement:
+def _lightweight() -> Statement:
     se = _printed("ela-5", _row("ela-5", "+SE", "resnet18"), "params")
     sizes = {
         size: _printed("ela-4", _row("ela-4", label, "resnet18"), "params")
@@ -316,29 +333,74 @@ def _lightweight(_: Sequence[AuditedCell]) -> Statement:
     return Statement(
         "ELA",
         "lightweight",
-        'Table 1 calls ELA lightweight, "fewer parameters than SE"; on ResNet-18 SE has '
+        f'Table 1 calls ELA lightweight ("{claims.LIGHTWEIGHT.quotation}"); on ResNet-18 SE has '
         f"{se} M, ELA-S {sizes['S']} M and ELA-L {sizes['L']} M.",
         claimed and min(sizes.values()) > se,
     )
 
 
-def _recipe_of_resnets(_: Sequence[AuditedCell]) -> Statement:
-    printed, cited = (PRESETS[name]["momentum"] for name in ("ela_resnet", "he2016_resnet"))
-    rates = ("0.1", "0.05")  # section 4.1: "set to either 0.1 and 0.05"
+def _recipe_of_resnets() -> Statement:
+    printed, rates = claims.MOMENTUM.number, claims.LEARNING_RATES.numbers
+    cited = Decimal(str(PRESETS["he2016_resnet"]["momentum"]))
     return Statement(
         "ELA",
         "recipe-of-resnets",
         f"Section 4.1 adopts the settings of He et al., whose momentum is {cited}, and prints "
-        f"{printed}; it names {len(rates)} learning rates, {' and '.join(rates)}, and does not say "
-        "for which rows.",
-        printed != cited and len(rates) > 1,
+        f"{printed}; it names {len(set(rates))} initial learning rates, "
+        f"{' and '.join(map(str, rates))}, and does not say for which rows.",
+        printed != cited and len(set(rates)) > 1,
+    )
+
+
+def _drops_in_yolox() -> Statement:
+    baseline = _printed("ela-3", _row("ela-3", "YOLOX-nano"), "map50")
+    drops = [
+        baseline - _printed("ela-3", _row("ela-3", f"+CA(r={r})"), "map50") for r in (16, 24, 32)
+    ]
+    most, least = claims.YOLOX_DROPS.numbers
+    return Statement(
+        "ELA",
+        "drops-in-yolox",
+        f"Section 3.1.2 says that CA costs YOLOX-Nano {most} to {least} points; Table 3 has "
+        f"{max(drops)} to {min(drops)}.",
+        (max(drops), min(drops)) != (most, least),
+    )
+
+
+def _rises_in_yolox() -> Statement:
+    baseline = _printed("ela-3", _row("ela-3", "YOLOX-nano"), "map50")
+    rises = [
+        _printed("ela-3", _row("ela-3", f"+CA_gn(r={r})"), "map50") - baseline for r in (16, 24, 32)
+    ]
+    least, most = claims.YOLOX_RISES.numbers
+    return Statement(
+        "ELA",
+        "rises-in-yolox",
+        f"Section 3.1.2 says that CA with group norm gains {least} to {most} points in YOLOX-Nano; "
+        f"Table 3 has {min(rises)} to {max(rises)}.",
+        (min(rises), max(rises)) != (least, most),
+    )
+
+
+def _growth_by_ela() -> Statement:
+    baseline = _params(benchmarks.RESNET50, BASELINE)
+    count = _params(benchmarks.RESNET50, benchmarks.ela("B"))
+    growth = 100 * (Decimal(count) / baseline - 1)
+    claimed = claims.GROWTH_BY_ELA.number
+    return Statement(
+        "ELA",
+        "growth-by-ela",
+        f"Section 4.2 says that ELA adds {claimed} % to ResNet-50's parameters, by the count of "
+        f"ELA-B that no model fits; ELA-B adds {growth:.2f} %, and the others of Tables 4 and 5 "
+        "more.",
+        round(growth, 2) != claimed,
     )
 
 
 # EMA ----------------------------------------------------------------------------------------------
 
 
-def _norms_left_out(_: Sequence[AuditedCell]) -> Statement:
+def _norms_left_out() -> Statement:
     fitting: dict[str, list[str]] = {"true": [], "no_norm": []}
     for row in TABLES["ema-1"].rows:
         assert row.architecture is not None
@@ -359,7 +421,7 @@ def _norms_left_out(_: Sequence[AuditedCell]) -> Statement:
     )
 
 
-def _one_model_two_sizes(_: Sequence[AuditedCell]) -> Statement:
+def _one_model_two_sizes() -> Statement:
     first, third = _row("ema-1", "+ EMA (ours)", "resnet50"), _row("ema-3", "+ EMA_32")
     sizes = _printed("ema-1", first, "params"), _printed("ema-3", third, "params")
     assert first.architecture is not None
@@ -377,7 +439,7 @@ def _one_model_two_sizes(_: Sequence[AuditedCell]) -> Statement:
     )
 
 
-def _folded_groups(_: Sequence[AuditedCell]) -> Statement:
+def _folded_groups() -> Statement:
     parts, understated = [], []
     for table, label, backbone in (
         ("ema-1", "+ EMA (ours)", "resnet50"),
@@ -400,7 +462,7 @@ def _folded_groups(_: Sequence[AuditedCell]) -> Statement:
     )
 
 
-def _unit_of_flops(_: Sequence[AuditedCell]) -> Statement:
+def _unit_of_flops() -> Statement:
     row = _row("ema-2", "Yolov5s")
     assert row.architecture is not None
     printed = _printed("ema-2", row, "macs")
@@ -414,15 +476,32 @@ def _unit_of_flops(_: Sequence[AuditedCell]) -> Statement:
     )
 
 
-def _weight_decay(_: Sequence[AuditedCell]) -> Statement:
-    printed = PRESETS["ema_cifar"]["weight_decay"]
-    code = 5e-4  # of NAM's repository, with lr 0.1 and milestones 60, 120, 160
+def _weight_decay() -> Statement:
+    printed, code = claims.WEIGHT_DECAY.number, claims.NAM_WEIGHT_DECAY
     return Statement(
         "EMA",
         "weight-decay",
-        f"Section 4.1 has a weight decay of {printed:g} and the settings of NAM, whose code uses "
-        f"{code:g}.",
+        f"Section 4.1 has a weight decay of {printed:f} and the settings of NAM, whose code uses "
+        f"{code:f}.",
         printed != code,
+    )
+
+
+def _growth_by_ema() -> Statement:
+    row = _row("ema-2", "+ EMA (ours)", "yolov5x_p2_wide")
+    assert row.architecture is not None
+    ema = _params(row.architecture, row.attention, "true")
+    neck, baseline = (
+        _params(architecture, BASELINE, "true")
+        for architecture in (row.architecture, benchmarks.YOLOV5X)
+    )
+    claimed = claims.GROWTH_BY_EMA.number
+    return Statement(
+        "EMA",
+        "growth-by-ema",
+        f"Section 4.2 says that EMA adds {claimed} M to YOLOv5x; {neck - baseline:,} of these "
+        f"{ema - baseline:,} parameters are of a wider neck, {ema - neck:,} of EMA.",
+        rounds_to(ema - baseline, claimed, "M") and not rounds_to(ema - neck, claimed, "M"),
     )
 
 
@@ -442,9 +521,13 @@ CHECKS: tuple[Check, ...] = (
     _ela_l_against_ca,
     _lightweight,
     _recipe_of_resnets,
+    _drops_in_yolox,
+    _rises_in_yolox,
+    _growth_by_ela,
     _norms_left_out,
     _one_model_two_sizes,
     _folded_groups,
     _unit_of_flops,
     _weight_decay,
+    _growth_by_ema,
 )

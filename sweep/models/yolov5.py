@@ -1,7 +1,7 @@
 """YOLOv5 v6.0, size s; and size x with a fourth head for tiny objects (TPH-YOLOv5's P2).
 
-G. Jocher et al., YOLOv5 v6.0 (2021), which has no paper: written from its published architecture
-tables, not from its code. X. Zhu et al., TPH-YOLOv5 (arXiv:2108.11539), for the extra head. Below
+G. Jocher et al., YOLOv5 v6.0 (2021), which has no paper: its published architecture and constants,
+none of its code. X. Zhu et al., TPH-YOLOv5 (arXiv:2108.11539), for the extra head. Below
 k = num_classes; widths are those of size l, which ``width`` scales.
 
     images    (B, 3, H, W)
@@ -233,7 +233,7 @@ class YOLOv5(nn.Module):
             with torch.no_grad():
                 bias = head.bias.view(ANCHORS, -1)
                 bias[:, 4] += math.log(OBJECTS_PER_IMAGE / cells)
-                bias[:, 5:] += math.log(CLASS_PRIOR / (num_classes - 0.99999))
+                bias[:, 5:] += math.log(CLASS_PRIOR / (num_classes - 0.99))
 
     def forward(self, images: Tensor) -> YOLOv5Maps:
         maps = self.neck(self.backbone(images))

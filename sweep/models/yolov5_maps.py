@@ -1,8 +1,8 @@
 """What YOLOv5's head returns: its boxes, its loss, its detections.
 
-G. Jocher et al., YOLOv5 v6.0 (2021), written from its published description of anchors, matching,
-losses and hyperparameters, not from its code; the anchors of stride 4 are those that TPH-YOLOv5
-adds (arXiv:2108.11539). Below k = num_classes, G = boxes of a batch, M = matches of a level.
+G. Jocher et al., YOLOv5 v6.0 (2021): its published anchors, matching, losses and constants, none
+of its code; the anchors of stride 4 are those that TPH-YOLOv5 adds (arXiv:2108.11539). Below
+k = num_classes, G = boxes of a batch, M = matches of a level.
 
 A box is matched with the anchors whose width and height are within a factor of 4 of its own, at
 the cell of its centre and at the nearer neighbour along x and along y; a centre may be predicted
@@ -14,7 +14,8 @@ proportion to the area of the image, and that of the classes to their number.
 
 Deviations: the published training multiplies this loss by the number of images of a batch, which
 its learning rates are for (nominally 64: lr 0.01 and weight decay 5e-4 there are lr 0.64 and 7.8e-6
-here). Of several matches of one anchor, the best CIoU is the target of its objectness. Detections
+here). A single class is trained and multiplied into the score; it is left out there. Of several
+matches of one anchor, the best CIoU is the target of its objectness. Detections
 are clipped to the image, and the best 3000 take part in suppression (30000 there).
 """
 

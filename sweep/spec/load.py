@@ -141,6 +141,8 @@ class _Check:
             self._choice((*place, "preset"), preset, list(PRESETS))
         changes = {key: value[key] for key in value if key != "preset"}
         chosen = dict(PRESETS[preset]) if known and preset else {}
+        if not known and "milestones" in changes:
+            chosen = {"schedule": "step"}  # no second problem for the same mistake
         if changes.get("schedule", "step") != "step" and "milestones" not in changes:
             chosen.pop("milestones", None)  # they belong to the schedule that was replaced
         recipe = self._model(Recipe, {**chosen, **changes}, place, also=("preset",))
@@ -185,7 +187,12 @@ class _Check:
         """Return the space's recipe with the changes of one backbone."""
         if not self._mapping(value, place):
             return None
-        return self._recipe({**self.document.data.get("recipe", {}), **value}, place)
+        shared = dict(self.document.data.get("recipe", {}))
+        preset = {**shared, **value}.get("preset")
+        chosen = PRESETS.get(preset, {}) if isinstance(preset, str) else {}
+        if {**chosen, **shared, **value}.get("schedule") != "step" and "milestones" not in value:
+            shared.pop("milestones", None)  # they belong to the schedule that was replaced
+        return self._recipe({**shared, **value}, place)
 
     def _placement(self, backbone: str, value: Any, place: Place) -> PlacementChoice | None:
         if value is None:

@@ -65,8 +65,8 @@ class Recipe(BaseModel):
     """Epochs of linear warm-up; "one_cycle" takes them as its rising part."""
     label_smoothing: Fraction = 0.0
     """Of the cross-entropy in training; a reported loss is without."""
-    augmentation: Literal["standard", "none"] = "standard"
-    """"standard" (the data set's own) or "none"."""
+    augmentation: Literal["standard", "flip", "none"] = "standard"
+    """"standard" (the data set's own), "flip" (left and right alone) or "none"."""
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     """Of the forward pass: "fp32", "tf32" (of NVIDIA GPUs), or autocast to "bf16" or "fp16"."""
     channels_last: bool = False
@@ -175,8 +175,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "schedule": "cosine",
             "warmup_epochs": 5.0,
         },
-        # ELA section 4.3, COCO; momentum and decay are YOLOF's. The 1,500 steps of warm-up are a
-        # fifth of an epoch of 117,266 images. YOLOF's lower rate for the backbone is left out.
+        # ELA section 4.3, COCO; momentum, decay and the flip are YOLOF's. An epoch of the 112,266
+        # images that 5,000 held out for validation leave has 7,017 steps, 1,500 are warm-up.
         "ela_yolof": {
             "epochs": 12,
             "batch_size": 16,
@@ -186,7 +186,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "schedule": "step",
             "milestones": (8, 11),
             "gamma": 0.1,
-            "warmup_epochs": 0.2,
+            "warmup_epochs": 0.214,
+            "augmentation": "flip",
         },
         # ELA section 4.4: 40,000 steps of 12 images are 48 epochs of the 10,082 that 500 held out
         # for validation leave. Momentum, decay and "poly" are DeepLabV3's; its momentum of batch
@@ -199,8 +200,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "weight_decay": 1e-4,
             "schedule": "poly",
         },
-        # EMA section 4.2: epochs, and batches of 48 and 5 images; the rest are YOLOv5's published
-        # settings, but for its linear fall of the learning rate to a tenth. YOLOv5 takes a step
+        # EMA section 4.2: epochs, and batches of 48 and 5 images; the rest are settings that YOLOv5
+        # publishes, whose learning rate falls to a tenth and not to zero. YOLOv5 takes a step
         # for about 64 images (13 batches of 5), and the sum of their losses at lr 0.01 and a decay
         # of 5e-4 for 64: here, where losses are means, lr and decay are that much larger and
         # smaller.

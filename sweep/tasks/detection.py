@@ -12,6 +12,7 @@ Below n is the number of boxes of one image, S the image size.
 Average precision is COCO's (T.-Y. Lin et al., arXiv:1405.0312): the mean over the classes, over 10
 thresholds of the IoU from 0.5 to 0.95 and over 101 levels of recall. "Small", "medium" and "large"
 are objects of up to 32^2, up to 96^2 and more pixels of the photo, whatever size the network sees.
+VisDrone's own measure differs in that 500 detections of an image count, of all classes together.
 A value is NaN where there is no object that it could be measured on.
 
 Training follows YOLOX (arXiv:2107.08430) as the ELA paper sets it: in a share of the cases a mosaic
@@ -46,9 +47,8 @@ GREY = (114, 114, 114)
 """What lies beside a photo in the network's input."""
 LEAST_SIDE, LEAST_SHARE = 1.0, 0.1
 """Of what a crop leaves of a box that is kept: its sides in pixels, and its share of the area."""
-MOST_FOUND, MOST_FOUND_IN_CROWDS = 100, 500
-"""Detections of one class that count in an image, the best ones: in COCO's measure; in VisDrone's,
-which is taken where an image has more than 100 objects."""
+MOST_FOUND = 100
+"""Detections of one class that count in an image, the best ones, as in COCO's measure."""
 
 Target = dict[str, Tensor]
 
@@ -350,12 +350,8 @@ def average_precision(
         wanted: (M, 8), the same up to the height, then area, label, whether to be ignored.
         num_classes: labels are 0 to this; ANY_CLASS is each of them.
     """
-    objects = np.bincount(wanted[wanted[:, 7] == 0, 0].astype(int), minlength=1)  # by image
-    most = MOST_FOUND if objects.max() <= MOST_FOUND else MOST_FOUND_IN_CROWDS
     curves = [
-        _precision(
-            found[found[:, 6] == label], wanted[np.isin(wanted[:, 6], (label, ANY_CLASS))], most
-        )
+        _precision(found[found[:, 6] == label], wanted[np.isin(wanted[:, 6], (label, ANY_CLASS))])
         for label in range(num_classes)
     ]
     precision = np.stack(curves)  # (classes, 10 thresholds, 101 recalls, 4 sizes)
@@ -369,9 +365,7 @@ def average_precision(
     }
 
 
-def _precision(
-    found: NDArray[np.float64], wanted: NDArray[np.float64], most: int
-) -> NDArray[np.float64]:
+def _precision(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the precision of one class: (10 thresholds, 101 recalls, 4 sizes), -1 without objects.
 
     One class at a time: the library makes an object of every box, and an entry of every pair of an
@@ -401,7 +395,7 @@ def _precision(
     truth.createIndex()
     of_class = found * [1, 1, 1, 1, 1, 1, 0]  # the label is that of the only category
     measure = COCOeval_faster(truth, truth.loadRes(of_class), "bbox")
-    measure.params.maxDets = [most]
+    measure.params.maxDets = [MOST_FOUND]
     measure.evaluate()
     measure.accumulate()
     precision: NDArray[np.float64] = measure.eval["precision"][:, :, 0, :, 0]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -76,7 +76,7 @@ def make_loader(
     *,
     batch_size: int,
     train: bool,
-    augment: bool,
+    augmentation: Literal["standard", "flip", "none"],
     seed: int,
     device: torch.device,
     workers: int,
@@ -90,7 +90,7 @@ def make_loader(
         task: says how to transform, collate and augment.
         batch_size: images per batch; the last batch may be smaller.
         train: shuffle, and never yield a batch of one sample where ``batch_size`` is larger.
-        augment: apply the data set's standard augmentation.
+        augmentation: "standard" is the data set's own, "flip" left and right alone.
         seed: of order and augmentation, the trial's.
         device: where batches are wanted.
         workers: processes that decode a streamed split; 0 decodes in this one.
@@ -100,7 +100,8 @@ def make_loader(
         MissingDatasetError: the files are not here.
         DatasetError: the split cannot be made, or makes no batch.
     """
-    augmentation = dataset.augmentation if augment else None
+    changes = {"standard": dataset.augmentation, "flip": Augmentation(flip=True), "none": None}
+    chosen = changes[augmentation]
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     if dataset.resident:
         return ResidentLoader(
@@ -108,7 +109,7 @@ def make_loader(
             task,
             dataset.mean,
             dataset.std,
-            augmentation,
+            chosen,
             memory_format,
             batch_size=batch_size,
             train=train,
@@ -116,10 +117,10 @@ def make_loader(
         )
     split = dataset.split(split_name)
     assert isinstance(split, StreamSplit)
-    if augmentation is not None:
-        split = task.compose(split, dataset.config.image_size, augmentation)
+    if chosen is not None:
+        split = task.compose(split, dataset.config.image_size, chosen)
     transform = task.transform(
-        dataset.config.image_size, dataset.mean, dataset.std, augmentation, dataset.eval_crop
+        dataset.config.image_size, dataset.mean, dataset.std, chosen, dataset.eval_crop
     )
     return StreamLoader(
         split,

@@ -186,12 +186,21 @@ class _Run:
         self.model.train()
         meter = self.task.training_meter(self.device)
         losses: list[Tensor] = []
+        sizes: list[int] = []
         for images, targets in self.data.train.epoch(number):
             losses.append(self._step(images, targets, meter))
+            sizes.append(len(images))
             if len(losses) % LOSS_CHECK_EVERY == 0:
                 _check_finite(losses[-LOSS_CHECK_EVERY:], number, len(losses))
         _check_finite(losses, number, len(losses))
-        return {"loss": float(torch.stack(losses).mean())} if meter is None else meter.compute()
+        if meter is None:
+            return {
+                "loss": float(
+                    (torch.stack(losses) * torch.tensor(sizes, device=self.device)).sum()
+                    / sum(sizes)
+                )
+            }
+        return meter.compute()
 
     def _step(self, images: Tensor, targets: Any, meter: Meter | None) -> Tensor:
         """Take one optimizer step; return the mean loss of the batch, still on the device."""
@@ -244,7 +253,7 @@ class _Data:
                 task,
                 batch_size=trial.recipe.batch_size,
                 train=training,
-                augment=training and trial.recipe.augmentation == "standard",
+                augmentation=trial.recipe.augmentation if training else "none",
                 seed=trial.seed,
                 device=device,
                 workers=workers,

@@ -56,7 +56,7 @@ def loader(dataset: Dataset, split: Any = "train", **changes: Any) -> Loader:
     settings: dict[str, Any] = {
         "batch_size": 16,
         "train": train,
-        "augment": train,
+        "augmentation": "standard" if train else "none",
         "seed": 5,
         "device": CPU,
         "workers": 0,
@@ -128,7 +128,7 @@ def test_an_epoch_is_every_sample_once_in_another_order(either: Dataset) -> None
     first, second = train.order(1), train.order(2)
     assert first.sort().values.tolist() == list(range(train.num_samples))
     assert first.tolist() != second.tolist()
-    plain = loader(either, batch_size=9, augment=False)
+    plain = loader(either, batch_size=9, augmentation="none")
     assert differ(list(train.epoch(1)), list(plain.epoch(1)))
     shown = [targets.tolist() for _, targets in train.epoch(1)]
     assert shown == [targets.tolist() for _, targets in plain.epoch(1)]

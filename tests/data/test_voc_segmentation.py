@@ -157,7 +157,7 @@ def test_batches(voc: Callable[..., VOC2012Aug]) -> None:
         TASKS["segmentation"](21),
         batch_size=8,
         train=True,
-        augment=True,
+        augmentation="standard",
         seed=0,
         device=torch.device("cpu"),
         workers=0,

@@ -46,7 +46,7 @@ def batches(given: Trial, split: Any, epoch: int = 0) -> list[tuple[Tensor, Tens
         Classification(10),
         batch_size=given.recipe.batch_size,
         train=split == "train",
-        augment=split == "train",
+        augmentation="standard" if split == "train" else "none",
         seed=given.seed,
         device=CPU,
         workers=0,

@@ -6,6 +6,8 @@ Where a module reduces channels, "its scaling factor is set to 32 by default".
 from __future__ import annotations
 
 from reports.paper.benchmarks import (
+    CA_ELA,
+    CA_OFFICIAL,
     CBAM,
     ECA,
     MOBILENET_V2,
@@ -41,9 +43,14 @@ def _row(
 ) -> Row:
     """Return a row; ``numbers`` are top-1, top-5, parameters and GFLOPs."""
     name = NAMES[architecture]
-    assumed = SA_ASSUMED if attention is SA else ""
     cells = (label or name, name, *numbers.split())
-    return Row(cells, architecture, attention, assumed=assumed)
+    return Row(cells, architecture, attention, assumed=_assumed(attention))
+
+
+def _assumed(attention: Attention) -> str:
+    if attention is SA:
+        return SA_ASSUMED
+    return {"official": CA_OFFICIAL, "ela_paper": CA_ELA}.get(attention.get("preset", ""), "")
 
 
 ELA_5 = register(
