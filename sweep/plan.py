@@ -177,8 +177,8 @@ def _check_task(space: Space, num_classes: int) -> None:
         try:
             TASKS[space.general.task](num_classes, label_smoothing=smoothing)
         except UserError as error:
-            own = () if point.recipe == space.recipe else point.place
-            message = str(error).removeprefix("recipe.label_smoothing ")
+            own = () if smoothing == space.recipe.label_smoothing else point.place
+            message = str(error).removeprefix("recipe.label_smoothing (=").replace(")", "", 1)
             problem = Problem((*own, "recipe", "label_smoothing"), message)
             raise space.document.error([problem]) from None
 

@@ -118,6 +118,42 @@ def test_a_missing_own_folder_is_one_line() -> None:
     assert "no files in nowhere" in result.err
 
 
+# A recipe that the task does not know ----------------------------------------------------------
+
+DETECTION = {"task": "detection", "dataset": "{name: voc2007}"}
+NOT_KNOWN = "0.1 is not for detection\n"
+
+
+def test_label_smoothing_of_boxes_is_said_where_it_stands() -> None:
+    fields = {"backbones": "[yolox_nano]", "recipe": "{epochs: 2, label_smoothing: 0.1}"}
+    result = plan(**DETECTION, **fields)
+    expected = f"error: space.yaml:7:21: recipe.label_smoothing: {NOT_KNOWN}"
+    assert (result.code, result.out, result.err) == (2, "", expected)
+
+
+def test_label_smoothing_of_one_backbone_is_said_where_it_stands() -> None:
+    backbones = "[yolox_nano, {name: yolov5s, recipe: {label_smoothing: 0.1}}]"
+    result = plan(**DETECTION, backbones=backbones)
+    assert "backbones: " + backbones == Path("space.yaml").read_text().splitlines()[3]
+    place = len("backbones: ") + backbones.index("label_smoothing") + 1
+    expected = f"error: space.yaml:4:{place}: backbones[1].recipe.label_smoothing: {NOT_KNOWN}"
+    assert (result.code, result.out, result.err) == (2, "", expected)
+
+
+def test_label_smoothing_of_all_is_said_once_beside_a_backbone_with_its_own_recipe() -> None:
+    backbones = "[{name: yolov5s, recipe: {epochs: 3}}, yolox_nano]"
+    recipe = "{epochs: 2, label_smoothing: 0.1}"
+    result = plan(**DETECTION, backbones=backbones, recipe=recipe)
+    # It stands in the recipe of all, whichever backbone is looked at first.
+    assert result.err == f"error: space.yaml:7:21: recipe.label_smoothing: {NOT_KNOWN}"
+
+
+def test_label_smoothing_that_no_backbone_is_left_with() -> None:
+    backbones = "[{name: yolox_nano, recipe: {label_smoothing: 0.0}}]"
+    result = plan(**DETECTION, backbones=backbones, recipe="{epochs: 2, label_smoothing: 0.1}")
+    assert (result.code, result.err) == (0, "")
+
+
 # A stored plan ---------------------------------------------------------------------------------
 
 

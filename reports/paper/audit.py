@@ -295,6 +295,6 @@ def _reconfigured(counted: Counted, axis: str) -> Iterator[tuple[str, Counted]]:
 def _named(found: Found, printed: Decimal, unit: Unit) -> str:
     names = [" and ".join(fit.changes) for fit in found.fits[:NAMED]]
     count = len(found.fits)
-    more = f" or {count - NAMED} others" if count > NAMED else ""
+    more = f" or {count - NAMED} more" if count > NAMED else ""
     value = scaled(found.fits[0].count, unit).quantize(printed.scaleb(-2))  # two digits more
     return f"fits {' or '.join(names)}{more}: {value} {unit} ({count} of {found.tried} tried)"

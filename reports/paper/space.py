@@ -7,7 +7,14 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reports.paper.published import Architecture, Attention, Benchmark, PublishedTable, Row
+from reports.paper.published import (
+    BASELINE,
+    Architecture,
+    Attention,
+    Benchmark,
+    PublishedTable,
+    Row,
+)
 from sweep.errors import UserError
 from sweep.registry import DATASETS, nearest
 
@@ -94,9 +101,9 @@ def _attention(rows: Sequence[Row], architectures: Sequence[Architecture]) -> li
 
     Every backbone has its baseline, also where the paper prints none.
     """
-    settings: dict[str, tuple[Attention, list[str]]] = {}
+    settings: dict[str, tuple[Attention, list[str]]] = {_key(BASELINE): (BASELINE, [])}
     for row in rows:
-        _, on = settings.setdefault(repr(sorted(row.attention.items())), (row.attention, []))
+        _, on = settings.setdefault(_key(row.attention), (row.attention, []))
         on.append(_architecture(row).backbone)
     names = [architecture.backbone for architecture in architectures]
     return [
@@ -106,6 +113,10 @@ def _attention(rows: Sequence[Row], architectures: Sequence[Architecture]) -> li
         }
         for attention, on in settings.values()
     ]
+
+
+def _key(attention: Attention) -> str:
+    return repr(sorted(attention.items()))
 
 
 def _bare(attention: Attention) -> bool:

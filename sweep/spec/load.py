@@ -141,11 +141,9 @@ class _Check:
             self._choice((*place, "preset"), preset, list(PRESETS))
         changes = {key: value[key] for key in value if key != "preset"}
         chosen = dict(PRESETS[preset]) if known and preset else {}
-        if not known and "milestones" in changes:
-            chosen = {"schedule": "step"}  # no second problem for the same mistake
         if changes.get("schedule", "step") != "step" and "milestones" not in changes:
             chosen.pop("milestones", None)  # they belong to the schedule that was replaced
-        recipe = self._model(Recipe, {**chosen, **changes}, place, also=("preset",))
+        recipe = self._model(Recipe, {**chosen, **changes}, place, also=("preset",), complete=known)
         return recipe if known else None
 
     def _entries(self, data: dict[str, Any], name: str, expand: Any) -> Iterator[Any]:
@@ -300,8 +298,12 @@ class _Check:
         *,
         places: Mapping[str, Place] | None = None,
         also: tuple[str, ...] = (),
+        complete: bool = True,
     ) -> Model | None:
-        """Validate a flat section; None if it is wrong."""
+        """Validate a flat section; None if it is wrong.
+
+        Of one that is not ``complete``, what its fields say of each other is not looked at.
+        """
         if not self._mapping(value, place):
             return None
         try:
@@ -310,6 +312,8 @@ class _Check:
             known = (*model.model_fields, *also)
             schemas = model.model_json_schema()["properties"]
             for field, problem in _by_field(error, model).items():
+                if not problem["loc"] and not complete:
+                    continue
                 inside = tuple(key for key in problem["loc"][1:] if isinstance(key, int))
                 at = (*(places or {}).get(field, (*place, field)), *inside) if field else place
                 if problem["type"] == "extra_forbidden":

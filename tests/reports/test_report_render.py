@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import errno
+import os
 import re
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from spec.spaces import call
 
 from reports.figures import accuracy_against_parameters, save
 from reports.html import page
@@ -100,6 +104,38 @@ def test_a_report_without_trials(store: str, tmp_path: Path) -> None:
     list(write_report("empty", store, tmp_path))
     for name in ("table.md", "table.tex"):
         assert "No trial has run yet." in (tmp_path / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names places and errors of Linux")
+def test_what_cannot_be_written_is_one_line(store: str, tmp_path: Path) -> None:
+    (tmp_path / "a file").touch()
+    taken = tmp_path / "taken"
+    (taken / "table.md").mkdir(parents=True)
+    for folder, reason in [
+        (tmp_path / "a file" / "report", "Not a directory"),
+        (Path("/proc/self/report"), "No such file or directory"),
+        (taken, "Is a directory"),
+    ]:
+        result = call("report", "small", "-o", folder, "--tracking-uri", store)
+        assert (result.code, result.err) == (2, f"error: cannot write to {folder}: {reason}\n")
+    # What was there is there, and no draft is left.
+    assert {path.name for path in taken.iterdir() if path.name.startswith(".")} == set()
+    assert (taken / "table.md").is_dir()
+    with pytest.raises(UserError, match=r"^cannot write to .*: Is a directory$"):
+        list(write_report("small", store, taken))
+
+
+def test_a_full_disk_is_one_line(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replace(path: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "replace", replace)
+    result = call("report", "small", "-o", tmp_path / "report", "--tracking-uri", store)
+    expected = f"error: cannot write to {tmp_path / 'report'}: No space left on device\n"
+    assert (result.code, result.out, result.err) == (2, "", expected)
+    assert list((tmp_path / "report").iterdir()) == []
 
 
 def test_no_such_study_writes_nothing(store: str, tmp_path: Path) -> None:

@@ -485,9 +485,9 @@ def test_a_mistake_in_the_recipe_of_all_is_said_once(recipe: str, message: str) 
             "warmup_epochs: warmup_epochs (=5) must not exceed epochs (=2)",
         ),
         (
-            "{preset: he2016_resnet, milestones: [3]}",
-            "{preset: ela_mobilenet_v2}",
-            "milestones: milestones belong to schedule 'step', not 'cosine'",
+            "{epochs: 9, accumulate: 8}",
+            "{batch_size: 4}",
+            "accumulate: accumulate (=8) must not exceed batch_size (=4)",
         ),
     ],
 )
@@ -498,6 +498,47 @@ def test_a_recipe_that_does_not_go_with_that_of_all_is_said_where_it_is(
     Path("space.yaml").write_text(text_of(backbones=backbones, recipe=recipe), encoding="utf-8")
     result = call("plan", "space.yaml")
     assert result.err == f"error: space.yaml:4:40: backbones[1].recipe.{message}\n"
+
+
+def test_milestones_of_a_backbone_need_a_schedule_with_steps() -> None:
+    own = "{preset: ela_mobilenet_v2, milestones: [3]}"
+    backbones = f"[resnet50, {{name: resnet18, recipe: {own}}}]"
+    fields = {"backbones": backbones, "recipe": "{preset: he2016_resnet}"}
+    Path("space.yaml").write_text(text_of(**fields), encoding="utf-8")
+    assert call("plan", "space.yaml").err == (
+        "error: space.yaml:4:75: backbones[1].recipe.milestones: "
+        "milestones belong to schedule 'step', not 'cosine'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        "milestones: [3]",
+        "milestones: [3], gamma: 0.2",
+        "schedule: step",
+        "warmup_epochs: 100",
+        "accumulate: 200",
+    ],
+)
+def test_an_unknown_preset_is_no_second_mistake(beside: str) -> None:
+    """What stands beside it may go with the preset that is meant, of which nothing is known."""
+    Path("space.yaml").write_text(
+        text_of(recipe=f"{{preset: he2016_resnett, {beside}}}"), encoding="utf-8"
+    )
+    (line,) = call("plan", "space.yaml").err.splitlines()
+    assert line.startswith("error: space.yaml:7:10: recipe.preset: 'he2016_resnett' is not known;")
+
+
+@pytest.mark.parametrize("beside", ["lr: 1", "schedule: cosine", "milestones: [3]"])
+def test_an_unknown_preset_of_a_backbone_is_no_second_mistake(beside: str) -> None:
+    backbones = f"[resnet50, {{name: resnet18, recipe: {{preset: nobody, {beside}}}}}]"
+    fields = {"backbones": backbones, "recipe": "{preset: he2016_resnet, milestones: [30, 60]}"}
+    Path("space.yaml").write_text(text_of(**fields), encoding="utf-8")
+    (line,) = call("plan", "space.yaml").err.splitlines()
+    assert line.startswith(
+        "error: space.yaml:4:49: backbones[1].recipe.preset: 'nobody' is not known"
+    )
 
 
 def test_a_mistake_in_a_backbone_is_not_said_of_modules_that_are_for_it() -> None:

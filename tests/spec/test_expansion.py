@@ -120,6 +120,41 @@ def test_a_backbones_recipe_replaces_the_preset_and_keeps_what_is_said_beside_it
     assert space.recipe == space.backbones[1].recipe
 
 
+@pytest.mark.parametrize(
+    ("own", "schedule", "milestones"),
+    [
+        ("{preset: ela_mobilenet_v2}", "cosine", ()),
+        ("{schedule: poly}", "poly", ()),
+        ("{preset: he2016_resnet}", "step", (3,)),  # what stands beside a preset stays
+        ("{preset: ema_cifar}", "step", (3,)),
+        ("{preset: ema_cifar, milestones: [4]}", "step", (4,)),
+        ("{preset: ela_mobilenet_v2, schedule: step, milestones: [5]}", "step", (5,)),
+        ("{lr: 1}", "step", (3,)),
+    ],
+)
+def test_milestones_of_all_are_those_of_a_backbone_that_has_steps(
+    own: str, schedule: str, milestones: tuple[int, ...], tmp_path: Path
+) -> None:
+    backbones = f"[{{name: resnet18, recipe: {own}}}, resnet50]"
+    shared = "{preset: he2016_resnet, milestones: [3]}"
+    changed, unchanged = space_of(tmp_path, backbones=backbones, recipe=shared).backbones
+    assert changed.recipe is not None
+    assert unchanged.recipe is not None
+    assert (changed.recipe.schedule, changed.recipe.milestones) == (schedule, milestones)
+    assert (unchanged.recipe.schedule, unchanged.recipe.milestones) == ("step", (3,))
+
+
+def test_a_schedule_that_is_written_beside_a_preset_stays_for_all(tmp_path: Path) -> None:
+    (point,) = space_of(
+        tmp_path,
+        backbones="[{name: resnet18, recipe: {preset: ela_mobilenet_v2}}]",
+        recipe="{preset: he2016_resnet, schedule: step, milestones: [3]}",
+    ).backbones
+    assert point.recipe is not None
+    assert (point.recipe.schedule, point.recipe.milestones) == ("step", (3,))
+    assert point.recipe.lr == 0.025
+
+
 def test_a_module_is_only_on_its_backbones(tmp_path: Path) -> None:
     plan = plan_of(
         tmp_path,

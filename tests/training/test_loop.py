@@ -17,12 +17,13 @@ from torch.nn import functional as F
 from sweep import build_model
 from sweep.data.digits import Digits, DigitsConfig
 from sweep.registry import ATTENTION
+from sweep.spec.recipes import Recipe
 from sweep.spec.trial import Trial
 from sweep.tasks.classification import Classification
 from sweep.training import loop
 from sweep.training.loading import make_loader
 from sweep.training.loop import NonFiniteLossError
-from sweep.training.seeding import seed_everything
+from sweep.training.seeding import derive_seed, seed_everything
 
 from .parts import (
     CPU,
@@ -39,14 +40,14 @@ from .parts import (
 
 
 def batches(given: Trial, split: Any, epoch: int = 0) -> list[tuple[Tensor, Tensor]]:
-    """The batches of an epoch, whose order and augmentation tests/data holds to their own."""
+    """The batches of an epoch, whose order and augmentation other tests hold to their own."""
     loader = make_loader(
         Digits(DigitsConfig(**given.dataset_settings)),
         split,
         Classification(10),
         batch_size=given.recipe.batch_size,
         train=split == "train",
-        augmentation="standard" if split == "train" else "none",
+        augmentation=given.recipe.augmentation if split == "train" else "none",
         seed=given.seed,
         device=CPU,
         workers=0,
@@ -87,11 +88,12 @@ def picked(metrics: dict[str, float], prefix: str) -> dict[str, float]:
 # Against a plain loop ---------------------------------------------------------------------------
 
 
-def test_an_epoch_is_plain_sgd_over_the_batches_of_the_loader(tmp_path: Path) -> None:
-    given = trial(
-        {"epochs": 2, "weight_decay": 0.01, "schedule": "cosine", "label_smoothing": 0.1},
-        backbone="exact",
-    )
+@pytest.mark.parametrize("augmentation", ["standard", "flip", "none"])
+def test_an_epoch_is_plain_sgd_over_the_batches_of_the_loader(
+    tmp_path: Path, augmentation: str
+) -> None:
+    recipe = {"epochs": 2, "weight_decay": 0.01, "schedule": "cosine", "label_smoothing": 0.1}
+    given = trial({**recipe, "augmentation": augmentation}, backbone="exact")
     result, reports = run(given, tmp_path)
 
     seed_everything(given.seed, "model")
@@ -120,6 +122,48 @@ def test_an_epoch_is_plain_sgd_over_the_batches_of_the_loader(tmp_path: Path) ->
     assert result.epochs == 2
     for name, value in weights(tmp_path).items():
         torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-10, atol=1e-12)
+
+
+def test_flip_is_left_and_right_alone() -> None:
+    """Of a batch in memory, drawn by hand: a number for each image, mirrored below a half."""
+    given, epoch = trial({"augmentation": "flip", "batch_size": 64}), 3
+    [(images, targets)] = batches(given, "train", epoch)
+    plain = given.model_copy(update={"recipe": Recipe(augmentation="none", batch_size=64)})
+    [(originals, labels)] = batches(plain, "train", epoch)
+    assert torch.equal(targets, labels)
+    generator = torch.Generator().manual_seed(derive_seed(given.seed, "augmentation", epoch))
+    drawn = torch.rand(64, generator=generator).tolist()
+    assert {number < 0.5 for number in drawn} == {True, False}
+    for image, original, number in zip(images, originals, drawn, strict=True):
+        columns = range(7, -1, -1) if number < 0.5 else range(8)
+        assert torch.equal(image, torch.stack([original[:, :, x] for x in columns], dim=2))
+    [(again, _)] = batches(given, "train", epoch)
+    [(later, _)] = batches(given, "train", epoch + 1)
+    assert torch.equal(again, images)
+    assert not torch.equal(later, images)
+    # What the data set does by itself is another thing, and evaluation sees none of it.
+    standard = given.model_copy(update={"recipe": Recipe(batch_size=64)})
+    assert not torch.equal(batches(standard, "train", epoch)[0][0], images)
+    (seen,), (unseen,) = batches(given, "val"), batches(plain, "val")
+    assert torch.equal(seen[0], unseen[0])
+
+
+def test_a_trained_loss_without_a_meter_is_the_mean_over_the_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Classification, "training_meter", lambda self, device: None)
+    # Batches of 24, 24 and 16, and a learning rate with which the model stays what it is.
+    given = trial({"epochs": 1, "lr": 1e-30}, backbone="exact", seed=5)
+    _, (report,) = run(given, tmp_path)
+    seed_everything(given.seed, "model")
+    model = model_of(given)
+    with torch.no_grad():
+        losses = [F.cross_entropy(model(x), y).item() for x, y in batches(given, "train", 1)]
+    first, second, third = losses
+    expected = (24 * first + 24 * second + 16 * third) / 64
+    assert report.metrics["train_loss"] == pytest.approx(expected, rel=1e-6)
+    assert abs(expected - sum(losses) / 3) > 1e-5  # the mean over batches is another number
+    assert set(picked(report.metrics, "train")) == {"train_loss"}
 
 
 @pytest.mark.parametrize("accumulate", [2, 5, 24])

@@ -46,6 +46,17 @@ def printed_tables(paper: str) -> list[list[list[str]]]:
     return [list(_filled(block)) for is_table, block in blocks if is_table]
 
 
+def section(paper: str, name: str) -> str:
+    """Return the text of a section ("section 4.2") of "ELA" or "EMA"; of the paper for "Eq. 1"."""
+    text = (PAPERS / f"{paper.lower()}.txt").read_text(encoding="utf-8")
+    if not name.startswith("section "):
+        return text
+    heading = r"^(?:#+ )?(\d(?:\.\d)*)\.? ?(?=[A-Z])"
+    # The text before the first heading, then numbers and texts in turn.
+    _, *parts = re.split(heading, text, flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))[name.removeprefix("section ")]
+
+
 def plain(cell: str) -> str:
     """Return a cell without LaTeX, emphasis, citations, underscores and spaces."""
     marks = cell.replace(r"\checkmark", "✓").replace("Х", "×")  # a Cyrillic letter for ×

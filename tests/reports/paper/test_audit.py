@@ -17,13 +17,13 @@ from paper_sources import AUDIT, AuditedRow, audited_rows
 from spec.spaces import call
 
 from reports.paper import benchmarks
-from reports.paper.audit import AuditedCell, audit, cells, rounds_to, scaled
+from reports.paper.audit import CONVENTIONS, AuditedCell, audit, audit_table, rounds_to, scaled
 from reports.paper.benchmarks import ca, ela
 from reports.paper.counting import Configuration, count_params
 from reports.paper.published import TABLES, Architecture, Attention, Row
 from sweep import build_model
 from sweep.models.build import attention_config
-from sweep.profiling.cost import count_parameters
+from sweep.profiling.cost import NORMS, count_parameters
 
 needs_audit = pytest.mark.skipif(
     not AUDIT.is_file(), reason="params_audit.csv is not in ../shared/papers"
@@ -46,12 +46,18 @@ def of_column(found: Sequence[AuditedCell], column: str) -> list[AuditedCell]:
     return [cell for cell in found if cell.column == column]
 
 
+def cells(name: str, row: Row) -> list[AuditedCell]:
+    """Return the audited cells of a row in its table, alone there."""
+    [found] = audit_table(replace(TABLES[name], rows=(row,)))
+    return found
+
+
 def number(cell: AuditedCell) -> Decimal:
     return Decimal(cell.printed.rstrip("MG"))
 
 
 def parameters(architecture: Architecture, attention: Attention) -> dict[str, int]:
-    """Return the three counts of a whole model."""
+    """Return the counts of a whole model by every convention."""
     with torch.device("meta"):
         model = build_model(
             architecture.backbone,
@@ -61,7 +67,12 @@ def parameters(architecture: Architecture, attention: Attention) -> dict[str, in
             architecture.stem,
         )
     counts = count_parameters(model)
-    return {c: getattr(counts, c) for c in ("true", "thop_like", "no_norm")}
+    norms = [m for m in model.attention.modules() if isinstance(m, NORMS)]
+    in_attention = sum(p.numel() for norm in norms for p in norm.parameters())
+    return {
+        **{c: getattr(counts, c) for c in ("true", "thop_like", "no_norm")},
+        "no_attention_norm": counts.true - in_attention,
+    }
 
 
 def with_cell(row: Row, position: int, text: str) -> Row:
@@ -195,7 +206,7 @@ def test_explanations_are_the_readings_of_the_audit_of_others(audited: list[Audi
             assert f"groups {wanted}" in cell.explanation
         else:
             value = Decimal(theirs.counted) / PER_UNIT[cell.unit]
-            text, unit = cell.explanation.rpartition(": ")[2].split()
+            text, unit, _ = cell.explanation.rpartition(": ")[2].split(" ", 2)
             assert (Decimal(text), unit) == (value.quantize(Decimal(text)), cell.unit)
         compared.append(theirs.match)
     assert Counter(compared) == {"Y(relabel)": 8, "Y(fit-G)": 2, "Y(fit-min)": 1, "Y(fit-sites)": 1}
@@ -290,21 +301,60 @@ def test_the_number_of_another_placement_is_found_and_named(placement: str) -> N
 
 @pytest.mark.parametrize(
     ("convention", "text"),
-    [("true", "all parameters"), ("no_norm", "all parameters but those of norms")],
+    [
+        ("true", "all parameters"),
+        ("no_norm", "all parameters but those of norms"),
+        ("no_attention_norm", "all parameters but those of norms in attention modules"),
+    ],
 )
 def test_the_number_of_another_convention_is_found_and_named(convention: str, text: str) -> None:
+    # On the digits that are printed no two conventions agree on this row.
     row = row_of("ela-4", "+ELA-k7-g8-ng16(L)", "resnet50")
     assert row.architecture is not None
-    cell = audited_with("ela-4", row, parameters(row.architecture, row.attention)[convention], 4)
+    count = parameters(row.architecture, row.attention)[convention]
+    if convention == "no_attention_norm":  # ELA has group norms alone, which thop leaves out too
+        row = replace(row, params="true")
+    cell = audited_with("ela-4", row, count, digits=4)
     assert cell.verdict == "explained"
-    assert f"counting {text}:" in cell.explanation
+    named = cell.explanation.removeprefix("fits ").rpartition(": ")[0].split(" or ")
+    assert f"counting {text}" in named
 
 
 def test_what_fits_with_one_change_is_named_rather_than_what_needs_two() -> None:
     row = row_of("ela-2", "+CA(r=32)", "resnet50")
     count = parameters(benchmarks.RESNET50, ca(16))["thop_like"]
     cell = audited_with("ela-2", row, count, digits=3)
-    assert cell.explanation == "fits reduction 16: 26.6028 M"
+    # In the digits that are printed, and two more.
+    assert cell.explanation.startswith(f"fits reduction 16: {Decimal(count) / 10**6:.5f} M (1 of ")
+
+
+def test_how_many_models_were_tried() -> None:
+    """One change to CA with r = 32, no bias and at least 1 channel, in ResNet-50, each built."""
+    row = row_of("ela-2", "+CA(r=32)", "resnet50")
+    own = {"name": "ca", "reduction": 32, "min_channels": 1, "bias": False, "norm": "bn"}
+    with_bias = {**own, "bias": True, "min_channels": 8}  # the official one
+    with_group_norm = {**own, "norm": "gn", "min_channels": 8}
+    others: list[Attention] = [
+        *({**own, "reduction": reduction} for reduction in (4, 8, 16, 24, 64)),
+        {**own, "min_channels": 8},
+        with_bias,
+        with_group_norm,
+    ]
+    counts = [parameters(benchmarks.RESNET50, other)["thop_like"] for other in others]
+    here = parameters(benchmarks.RESNET50, own)
+    counts += [here[convention] for convention in ("true", "no_norm", "no_attention_norm")]
+    for placement in ("stage3", "block_last_bn", "conv2"):  # its own is stem_stage
+        elsewhere = replace(benchmarks.RESNET50, placement=placement)
+        counts.append(parameters(elsewhere, own)["thop_like"])
+    found = []
+    for digits in (3, 1, 0):  # those with r = 16
+        cell = audited_with("ela-2", row, counts[2], digits)
+        like = Decimal(1).scaleb(-digits)
+        rounded = [Decimal(count).scaleb(-6).quantize(like, ROUND_HALF_UP) for count in counts]
+        found.append(rounded.count(number(cell)))
+        assert cell.explanation.endswith(f" M ({found[-1]} of 14 tried)")
+    assert len(counts) == 14
+    assert found[0] == 1 < found[-1]  # of two digits alone, another model has them too
 
 
 @pytest.mark.parametrize("number", ["99.999", "1.000", "0.001"])
@@ -365,6 +415,14 @@ def changed(attention: Attention, change: str) -> Attention:
     return {"name": attention["name"], **config.model_dump(), **fields}
 
 
+def models_of(cell: AuditedCell) -> list[str]:
+    """Return the models that an explanation names, without the texts of conventions."""
+    named = cell.explanation.partition("fits ")[2].rpartition(": ")[0]
+    for text in sorted(CONVENTIONS.values(), key=len, reverse=True):
+        named = named.replace(f"counting {text}", "counting")
+    return named.split(" or ")
+
+
 def test_no_explanation_of_flops_contradicts_the_parameters_of_its_row(
     audited: list[AuditedCell],
 ) -> None:
@@ -378,15 +436,15 @@ def test_no_explanation_of_flops_contradicts_the_parameters_of_its_row(
         table = TABLES[name]
         printed = next(c.printed for c in cells(name, row) if c.column == "params")
         column = next(column for column in table.columns if column.kind == "params")
-        for model in cell.explanation.partition("fits ")[2].rpartition(": ")[0].split(" or "):
-            changes = [c for c in model.split(" and ") if c and not c.startswith("counting")]
+        for model in models_of(cell):
+            changes = [c for c in model.split(" and ") if c and c != "counting"]
             attention, architecture = row.attention, row.architecture
             for change in changes:
                 if change.startswith("placement "):
                     architecture = replace(architecture, placement=change.split()[1])
-                elif not change.endswith(" others"):
+                elif not change.endswith(" more"):
                     attention = changed(attention, change)
-            if changes and not changes[0].endswith(" others"):
+            if changes and not changes[0].endswith(" more"):
                 count = parameters(architecture, attention)[row.params or table.params]
                 value = Decimal(count) / PER_UNIT[str(column.unit)]
                 text = Decimal(printed.rstrip("M"))
@@ -442,7 +500,7 @@ def test_a_cell_as_json(record: dict[str, Any], audited: list[AuditedCell]) -> N
 
 
 def test_a_statement_as_json(record: dict[str, Any]) -> None:
-    assert len(record["statements"]) == 20
+    assert len(record["statements"]) == 24
     for statement in record["statements"]:
         assert list(statement) == ["paper", "name", "text", "holds"]
         assert statement["holds"] is True

@@ -8,16 +8,15 @@ from typing import get_args
 
 import pytest
 import torch
-from torch import nn
 
 from reports.paper import benchmarks
 from reports.paper.benchmarks import ca, ela
 from reports.paper.counting import Configuration, count_macs, count_params, placements
 from reports.paper.published import TABLES, MacsConvention, ParamsConvention
 from sweep import build_model
-from sweep.models.placement import policies_of, policy_sites
+from sweep.models.placement import AttentiveModel, policies_of, policy_sites
+from sweep.profiling.cost import NORMS, count_parameters
 from sweep.profiling.cost import count_macs as count_macs_by_torch
-from sweep.profiling.cost import count_parameters
 from sweep.profiling.thop import count_macs_thop
 
 MISSING = Configuration.of(benchmarks.MOBILENET_V2, benchmarks.SA)
@@ -53,7 +52,7 @@ def covering(configurations: Iterable[Configuration]) -> list[Configuration]:
 
 
 @cache
-def whole(configuration: Configuration) -> nn.Module:
+def whole(configuration: Configuration) -> AttentiveModel:
     architecture = configuration.architecture
     with torch.device("meta"):
         return build_model(
@@ -74,9 +73,17 @@ def test_the_tables_have_90_different_models() -> None:
 
 @pytest.mark.parametrize("configuration", MODELS, ids=named)
 def test_parameters_are_those_of_the_whole_model(configuration: Configuration) -> None:
-    counts = count_parameters(whole(configuration))
-    for convention in get_args(ParamsConvention):
-        assert count_params(configuration, convention) == getattr(counts, convention)
+    model = whole(configuration)
+    counts = count_parameters(model)
+    norms = [m for m in model.attention.modules() if isinstance(m, NORMS)]
+    expected = {
+        "true": counts.true,
+        "thop_like": counts.thop_like,
+        "no_norm": counts.no_norm,
+        "no_attention_norm": counts.true - sum(p.numel() for n in norms for p in n.parameters()),
+    }
+    assert set(expected) == set(get_args(ParamsConvention))
+    assert {c: count_params(configuration, c) for c in get_args(ParamsConvention)} == expected
 
 
 @pytest.mark.parametrize("configuration", covering(MODELS), ids=named)
@@ -99,7 +106,7 @@ def test_macs_are_those_of_the_whole_model(configuration: Configuration) -> None
     assert {c: count_macs(configuration, c) for c in get_args(MacsConvention)} == expected
 
 
-@pytest.mark.parametrize("convention", ["true", "thop_like", "no_norm"])
+@pytest.mark.parametrize("convention", get_args(ParamsConvention))
 def test_a_model_that_cannot_be_has_no_parameters(convention: ParamsConvention) -> None:
     with pytest.raises(ValueError, match=r"groups \(=32\) must divide 48 \(at C=96\)"):
         count_params(MISSING, convention)

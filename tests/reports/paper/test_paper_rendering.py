@@ -6,11 +6,14 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import mean, stdev
@@ -19,7 +22,7 @@ import pytest
 from paper_runs import Runs, run_record, trials
 from spec.spaces import call
 
-from reports.paper.audit import AuditedCell
+from reports.paper.audit import AuditedCell, audit_table
 from reports.paper.figure_1 import points
 from reports.paper.layout import Layout, lay_out
 from reports.paper.measured import Measured, measured
@@ -69,8 +72,13 @@ class Page(HTMLParser):
             self.rows[-1][-1] += data
 
 
+@cache
+def counted(name: str) -> list[list[AuditedCell]]:
+    return audit_table(TABLES[name])
+
+
 def layout_of(name: str, settings: Sequence[Measured] = ()) -> Layout:
-    return lay_out(TABLES[name], settings)
+    return lay_out(TABLES[name], counted(name), settings)
 
 
 def titles(layout: Layout) -> list[str]:
@@ -96,11 +104,11 @@ def test_what_was_counted_stands_beside_what_is_printed(
     name: str, audited: list[AuditedCell]
 ) -> None:
     layout, table = layout_of(name), TABLES[name]
-    counted = {c.heading for c in table.columns if c.kind in ("params", "macs")}
+    headings = {c.heading for c in table.columns if c.kind in ("params", "macs")}
     here = [
         place
         for place, (heading, part) in enumerate(layout.columns)
-        if heading in counted and part == "here"
+        if heading in headings and part == "here"
     ]
     found = [row[place] for row in layout.rows for place in here]
     ours = [c for c in audited if (c.paper, c.table) == (table.paper, table.number)]
@@ -132,15 +140,40 @@ def test_nothing_measured_is_nothing_shown(name: str) -> None:
     assert layout.notes[-1] == "Nothing of this table has been measured here."
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "ela-1"])
+def test_notes_say_what_is_assumed_and_what_is_trained_otherwise(name: str) -> None:
+    notes = layout_of(name).notes
+    assert len(notes) == len(set(notes))
+    said = {note for note in notes if "assumed is" in note or note.startswith("Trained here")}
+    expected = set()
+    for row in TABLES[name].rows:
+        assert row.architecture is not None
+        backbone, benchmark = row.architecture.backbone, row.architecture.benchmark
+        if row.assumed:
+            expected.add(f"{row.cells[0]} on {backbone}: assumed is {row.assumed}.")
+        if row.architecture.assumed:
+            expected.add(f"{backbone}: assumed is {row.architecture.assumed}.")
+        if benchmark.deviation:
+            expected.add(f"Trained here otherwise than in the paper: {benchmark.deviation}.")
+    assert said == expected
+    task = {row.architecture.benchmark.task for row in TABLES[name].rows if row.architecture}
+    if task != {"classification"}:  # boxes and masks are not trained as their papers do
+        assert any(note.startswith("Trained here") for note in said)
+
+
 # Formats -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_csv_read_back_is_the_table(name: str) -> None:
+def test_csv_read_back_is_the_table_without_marks(name: str) -> None:
     layout = layout_of(name)
     header, *rows = csv.reader(io.StringIO(render(layout, "csv")))
     assert header == titles(layout)
-    assert tuple(map(tuple, rows)) == layout.rows
+    assert rows == [[text.rstrip("†‡*") for text in row] for row in layout.rows]
+    for row in rows:
+        for (_, part), text in zip(layout.columns, row, strict=True):
+            if part == "here" and text not in ("", "none"):
+                assert float(text) > 0
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -310,6 +343,25 @@ def test_settings_that_share_a_data_set_are_told_apart(tmp_path: Path) -> None:
     ]
 
 
+def test_settings_of_one_title_keep_their_scores_apart(tmp_path: Path) -> None:
+    """Both are 90 epochs of ImageNet at 224 pixels, and neither is the paper's training."""
+    common = {"attention": L, "backbones": RESNET18, "dataset": "{name: imagenet}"}
+    scores = {"ela_resnet": 0.706, "he2016_resnet, lr: 0.05": 0.123}
+    found = [
+        run_record(trial, test_top1=top1)
+        for preset, top1 in scores.items()
+        for trial in trials(tmp_path, recipe=f"{{preset: {preset}}}", **common)
+    ]
+    layout = layout_of("ela-4", measured(TABLES["ela-4"], found))
+    title = "Top-1, imagenet 224 px, 90 epochs"
+    of_momentum = f"{title}, recipe.lr 0.1, recipe.momentum 0.99"
+    of_rate = f"{title}, recipe.lr 0.05, recipe.momentum 0.9"
+    columns = [title for title in titles(layout) if title.startswith("Top-1")]
+    assert sorted(columns) == sorted(["Top-1, paper", of_momentum, of_rate])
+    assert filled(layout, of_momentum) == {"+ELA-k7-g8-ng16(L)": "70.60 (1)"}
+    assert filled(layout, of_rate) == {"+ELA-k7-g8-ng16(L)": "12.30 (1)"}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -404,6 +456,47 @@ def test_all_writes_every_table_in_every_format(
         marks = list(csv.DictReader(file))
     assert marks == [{key: str(value) for key, value in asdict(p).items()} for p in points()]
     _check_index(target, files)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names places and errors of Linux")
+def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    """Folders on a disk without room, below a file, where none can be, and a folder for a file."""
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "audit.json").symlink_to("/dev/full")
+    (tmp_path / "a file").touch()
+    taken = tmp_path / "taken"
+    (taken / "ela-4.md").mkdir(parents=True)
+    for folder, reason in [
+        (full, "No space left on device"),
+        (tmp_path / "a file" / "paper", "Not a directory"),
+        (Path("/proc/self/paper"), "No such file or directory"),
+        (taken, "Is a directory"),
+    ]:
+        result = call("paper", "all", "-o", folder, "--dir", tmp_path / "none")
+        assert (result.code, result.err) == (2, f"error: cannot write to {folder}: {reason}\n")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_the_right_to_write_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    folder = tmp_path / "locked" / "paper"
+    result = call("paper", "all", "-o", folder, "--dir", tmp_path / "none")
+    expected = f"error: cannot write to {folder}: Permission denied\n"
+    assert (result.code, result.out, result.err) == (2, "", expected)
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a file").touch()
+    result = call("paper", "all", "-o", tmp_path / "a file", "--dir", tmp_path / "none")
+    assert (result.code, result.out) == (2, "")
+    assert f"'{tmp_path / 'a file'}' is a file" in result.err
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "reports").touch()
+    target = tmp_path / "sweeps" / "reports" / "paper"
+    result = call("paper", "all", "--dir", tmp_path / "sweeps")
+    expected = f"error: cannot write to {target}: Not a directory\n"
+    assert (result.code, result.out, result.err) == (2, "", expected)
 
 
 def _check_index(target: Path, files: set[str]) -> None:

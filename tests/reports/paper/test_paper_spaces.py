@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections import Counter
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import pytest
+from paper_runs import run_record
 from spec.spaces import call
 
+from reports.paper.audit import audit_table
+from reports.paper.layout import lay_out
+from reports.paper.measured import measured
 from reports.paper.published import TABLES, Architecture, Row
 from reports.paper.space import SEEDS
 from sweep import plan as planning
@@ -17,6 +24,7 @@ from sweep.plan import Plan, make_plan
 from sweep.registry import ATTENTION, DATASETS
 from sweep.spec.load import load_space
 from sweep.spec.recipes import PRESETS, Recipe
+from sweep.spec.trial import Trial
 
 SPACES = [(f"ela-{number}", None) for number in range(2, 9)] + [
     ("ema-1", None),
@@ -24,6 +32,8 @@ SPACES = [(f"ela-{number}", None) for number in range(2, 9)] + [
     ("ema-2", "visdrone"),
     ("ema-3", None),
 ]
+UNPRINTED = {("ema-2", "visdrone"): 1, ("ema-3", None): 1}
+"""Baselines that are trained and that the table does not print."""
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +104,11 @@ def test_trials_are_the_rows_of_the_table_times_the_seeds(
         )
         for t in (planned.trial for planned in plan.trials)
     )
-    expected = [wanted(*row) for row in rows_of(name, dataset)]
+    rows = rows_of(name, dataset)
+    # Every backbone has its baseline, also where the paper prints none.
+    baselines = [(Row((), architecture), architecture) for _, architecture in rows]
+    expected = set(itertools.starmap(wanted, [*rows, *baselines]))
+    assert len(expected) - len(rows) == UNPRINTED.get((name, dataset), 0)
     assert found == Counter((*fields, seed) for fields in expected for seed in SEEDS)
     assert plan.duplicates == 0
     assert len(SEEDS) >= 3
@@ -114,9 +128,79 @@ def test_a_space_says_what_it_is(name: str, dataset: str | None) -> None:
     assert table.question in said
     assert table.reference in said
     assert f"sweep paper table {name}" in said
-    for row, _ in rows_of(name, dataset):
+    for row, architecture in rows_of(name, dataset):
         assert row.assumed in said
+        assert architecture.assumed in said
+        assert architecture.benchmark.deviation in said
     assert all(len(line) <= 100 for line in text.splitlines())
+
+
+# Filled in again ---------------------------------------------------------------------------------
+
+
+def value_of(trial: Trial, metric: str) -> float:
+    """Return a score that no other trial of the tables has, nor another metric of this one."""
+    text = f"{metric} {trial.trial_id}"
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 16**8
+
+
+@pytest.mark.parametrize(
+    ("name", "datasets", "metrics"),
+    [
+        ("ela-5", (None,), {"top1": "Top-1(%)", "top5": "Top-5(%)"}),
+        ("ema-2", ("coco", "visdrone"), {"map50": "mAP (0.5)", "map": "mAP (0.5:0.95)"}),
+    ],
+)
+def test_runs_of_the_spaces_fill_one_column_each_row_from_its_own_benchmark(
+    name: str,
+    datasets: tuple[str | None, ...],
+    metrics: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(planning, "_cost", lambda _: None)
+    plans = [plan_of(printed_space(name, dataset)) for dataset in datasets]
+    trials = [planned.trial for plan in plans for planned in plan.runnable]
+    runs = [
+        run_record(trial, **{f"test_{metric}": value_of(trial, metric) for metric in metrics})
+        for trial in trials
+    ]
+    table = TABLES[name]
+    layout = lay_out(table, audit_table(table), measured(table, runs))
+    columns = {column.heading: column.metric for column in table.columns if column.metric}
+    assert set(columns.values()) == set(metrics)
+    parts = [(heading, part) for heading, part in layout.columns if heading in columns]
+    # What the recipes, image sizes and data sets of the rows are makes no further column.
+    assert parts == [(heading, part) for heading in columns for part in ("paper", "here")]
+    assert "Not the paper's training" not in layout.notes[-1]
+    for (row, architecture), cells in zip(rows_of(name, None), layout.rows, strict=True):
+        own = [trial for trial in trials if is_of(trial, row, architecture)]
+        missing = (architecture.backbone, row.attention["name"]) == ("mobilenet_v2", "sa")
+        assert len(own) == (0 if missing else len(SEEDS))
+        for heading, metric in columns.items():
+            percent = [100 * value_of(trial, metric) for trial in own]
+            text = f"{mean(percent):.2f} ± {stdev(percent):.2f} ({len(own)})" if own else ""
+            assert cells[layout.columns.index((heading, "here"))] == text
+
+
+def is_of(trial: Trial, row: Row, architecture: Architecture) -> bool:
+    _, (backbone, *_), sites, attention, hyperparameters, recipe = wanted(row, architecture)
+    return (
+        (trial.dataset, trial.backbone.name) == (architecture.benchmark.dataset, backbone)
+        and (trial.sites, trial.attention, trial.recipe) == (sites, attention, recipe)
+        and tuple(sorted(trial.hyperparameters.items())) == hyperparameters
+    )
+
+
+def test_a_baseline_that_no_row_is_of_fills_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "_cost", lambda _: None)
+    plan = plan_of(printed_space("ema-2", "visdrone"))
+    wide = [
+        planned.trial
+        for planned in plan.trials
+        if (planned.trial.backbone.name, planned.trial.attention) == ("yolov5x_p2_wide", "none")
+    ]
+    assert len(wide) == len(SEEDS)
+    assert measured(TABLES["ema-2"], [run_record(trial, test_map=0.5) for trial in wide]) == []
 
 
 def test_a_space_plans_by_the_command() -> None:
