@@ -125,6 +125,7 @@ def actor_reuse() -> dict[str, list[float]]:
         def started(self, trial_id: str) -> None: ...
         def restarted(self, trial_id: str) -> None: ...
         def epoch(self, trial_id: str, report: EpochReport) -> None: ...
+        def stopping(self) -> None: ...
         def ended(self, trial_id: str, outcome: Outcome) -> None:
             self.ends.append(time.perf_counter())
 
@@ -147,7 +148,7 @@ def actor_reuse() -> dict[str, list[float]]:
         ]
         runner = RayRunner(max_concurrent=1)
         clock.ends = [time.perf_counter()]
-        runner.run(jobs, clock)
+        runner.run(jobs, clock, lambda: False)
         runner.close()
     seconds = [after - before for before, after in zip(clock.ends, clock.ends[1:], strict=False)]
     return {"a reused actor": seconds[1:], "a new actor": seconds[:1] * ROUNDS}

@@ -96,6 +96,9 @@ class Display:
         if self.live is None:
             self._say(self._line(row))
 
+    def stopping(self) -> None:
+        self._say("stopping once the running epochs are saved; Ctrl-C again stops at once")
+
     def _say(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 

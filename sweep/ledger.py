@@ -5,6 +5,7 @@
                       journal.jsonl  one line per epoch, appended once
                       result.json    the measurements of a finished trial
                       failure.txt    the traceback of the last failure
+                      log.txt        what happened to it that is no measurement
                       checkpoints/
 
 A trial belongs to no sweep: two sweeps that share it find each other's result. One command at a
@@ -158,6 +159,12 @@ class Ledger:
             Entry("failed", before.attempts, reason, before.started, time.time()),
         )
 
+    def note(self, trial_id: str, text: str) -> None:
+        """Append a line to a trial's log."""
+        then = time.strftime("%Y-%m-%d %H:%M:%S")
+        with (self.trial_folder(trial_id) / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{then} {' '.join(text.split())}\n")
+
     def interrupt(self, trial_id: str) -> bool:
         """Note that a running attempt was stopped; return whether there was one."""
         before = self.entry(trial_id)
@@ -180,8 +187,10 @@ class Ledger:
         folder = self.checkpoint_folder(trial_id)
         if not keep_best:
             shutil.rmtree(folder, ignore_errors=True)
-        else:
-            (folder / "last.pt").unlink(missing_ok=True)
+            return
+        for path in folder.iterdir():
+            if not path.name.startswith("best-"):
+                path.unlink()
 
     def _set(self, trial_id: str, entry: Entry) -> None:
         _write(self.trial_folder(trial_id) / "state.json", vars(entry))

@@ -12,6 +12,7 @@ import platform
 import traceback
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,7 @@ def _trained(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
         checkpoint_dir=ledger.checkpoint_folder(trial_id),
         device=device,
         workers=job.workers,
+        notice=partial(ledger.note, trial_id),
     )
     while True:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -17,14 +17,17 @@ class InlineRunner:
     def capacity(self) -> tuple[float, float]:
         return os.cpu_count() or 1, torch.cuda.device_count()
 
-    def run(self, jobs: Sequence[Job], listener: Listener) -> None:
+    def run(self, jobs: Sequence[Job], listener: Listener, stop: Callable[[], bool]) -> None:
         for job in jobs:
+            if stop():
+                return
             trial_id = job.trial.trial_id
             listener.started(trial_id)
             epochs = attempt(job)
-            while True:
+            while not stop():
                 try:
                     listener.epoch(trial_id, next(epochs))
                 except StopIteration as end:
                     listener.ended(trial_id, end.value)
                     break
+            epochs.close()

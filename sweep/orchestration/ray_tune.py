@@ -11,8 +11,10 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
+import threading
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -52,19 +54,20 @@ class RayRunner:
 
     def __init__(self, max_concurrent: int | None = None) -> None:
         self.max_concurrent = max_concurrent
-        ray.init(
-            address="local",  # never one that happens to run here
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-        )
+        with _own_signals():
+            ray.init(
+                address="local",  # never one that happens to run here
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+            )
 
     def capacity(self) -> tuple[float, float]:
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
 
-    def run(self, jobs: Sequence[Job], listener: Listener) -> None:
+    def run(self, jobs: Sequence[Job], listener: Listener, stop: Callable[[], bool]) -> None:
         first = jobs[0]
         scratch = Path(first.folder).absolute() / "ray"
         tuner = tune.Tuner(
@@ -80,6 +83,7 @@ class RayRunner:
                 name="tune",
                 storage_path=str(scratch),
                 verbose=0,
+                stop=_Stopper(stop),
                 progress_reporter=_Silent(),
                 callbacks=[_Relay(listener, Ledger(Path(first.folder)))],
                 # Ours are in the ledger; Tune would ask for one at the end of every trial.
@@ -96,6 +100,19 @@ class RayRunner:
     def close(self) -> None:
         """Stop the cluster, and with it every trial that still runs."""
         ray.shutdown()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep the command's handler of SIGTERM; Ray's would end the process on the spot."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager
@@ -179,6 +196,23 @@ class _Relay(tune.Callback):
         else:
             report = EpochReport(result["epoch"], result["metrics"])
             self.listener.epoch(_trial_id(trial), report)
+
+
+class _Stopper(tune.Stopper):
+    """Ends everything once the sweep was asked to stop; a step that runs comes to its end."""
+
+    def __init__(self, stop: Callable[[], bool] | None) -> None:
+        self.stop = stop
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be stored without the signals: for a restore by Tune, which never happens."""
+        return _Stopper, (None,)
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return self.stop_all()
+
+    def stop_all(self) -> bool:
+        return self.stop is not None and self.stop()
 
 
 class _Silent(tune.ProgressReporter):

@@ -22,6 +22,7 @@ from sweep.orchestration.attempt import Job, Outcome
 from sweep.orchestration.inline import InlineRunner
 from sweep.orchestration.resources import Share, share
 from sweep.orchestration.runner import Listener, Runner
+from sweep.orchestration.stopping import StopRequest, stoppable
 from sweep.plan import Plan, PlannedTrial, plan_path, plan_record
 from sweep.registry import DATASETS
 from sweep.spec.schema import Space
@@ -89,17 +90,20 @@ def run_sweep(
     Raises:
         NoRoomError: a trial asks for more than the machine has.
         FolderError: another sweep runs in the folder, or it cannot be written to.
-        KeyboardInterrupt: Ctrl-C; trials that ran are marked, and go on in the next run.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; trials that ran are marked, and go on in the next
+            run.
         MissingDatasetError: the data set is not here.
     """
     ledger = Ledger(folder)
     uri = tracking_uri(folder, space.tracking.uri)
     delivery = Delivery(_record(space, plan), ledger, uri)
     relay = _Relay(listener, delivery)
-    with ledger.held():
+    with ledger.held(), stoppable(relay.stopping) as stop:
         todo = missing(plan, ledger)
         try:
-            _run_jobs(space, todo, folder, runner, relay, delivery)
+            _run_jobs(space, todo, folder, runner, relay, delivery, stop)
+            if stop() and missing(plan, ledger):
+                raise KeyboardInterrupt
         except KeyboardInterrupt:
             for planned in todo:
                 if ledger.interrupt(planned.trial.trial_id):
@@ -125,6 +129,7 @@ def _run_jobs(
     kind: Literal["ray", "inline"],
     relay: _Relay,
     delivery: Delivery,
+    stop: StopRequest,
 ) -> None:
     if not todo:
         delivery.start()
@@ -134,7 +139,7 @@ def _run_jobs(
         cpus, gpus = runner.capacity()
         given = share(space.resources, cpus=cpus, gpus=gpus)
         delivery.start()
-        runner.run(_jobs(space, todo, root, folder, given), relay)
+        runner.run(_jobs(space, todo, root, folder, given), relay, stop)
 
 
 @contextmanager
@@ -281,3 +286,6 @@ class _Relay:
     def ended(self, trial_id: str, outcome: Outcome) -> None:
         self.listener.ended(trial_id, outcome)
         self.delivery.notify(trial_id)
+
+    def stopping(self) -> None:
+        self.listener.stopping()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from sweep.orchestration.attempt import Job, Outcome
@@ -24,6 +24,9 @@ class Listener(Protocol):
     def ended(self, trial_id: str, outcome: Outcome) -> None:
         """A trial ended, well or not; it is in the ledger."""
 
+    def stopping(self) -> None:
+        """The sweep was asked to stop; the epochs that run come to their end."""
+
 
 class Runner(Protocol):
     """Runs jobs until each is done or failed in the ledger."""
@@ -31,5 +34,8 @@ class Runner(Protocol):
     def capacity(self) -> tuple[float, float]:
         """Return the CPU cores and GPUs that there are."""
 
-    def run(self, jobs: Sequence[Job], listener: Listener) -> None:
-        """Run all jobs; failures are told to the listener and are in the ledger."""
+    def run(self, jobs: Sequence[Job], listener: Listener, stop: Callable[[], bool]) -> None:
+        """Run all jobs; failures are told to the listener and are in the ledger.
+
+        Once ``stop`` is true, the epochs that run are finished, and nothing else is started.
+        """

@@ -1,21 +1,33 @@
-"""Checkpoints of one trial: the last epoch, to go on from, and the weights of the best one.
+"""Checkpoints of one trial: its last two epochs, to go on from, and the weights of the best one.
 
-    last.pt         model, optimizer, scheduler, scaler, history; replaced after every epoch
-    best-0007.pt    weights of the epoch that ``last.pt`` names as the best
+    epoch-0007.pt    model, optimizer, scheduler, scaler, history; after every epoch
+    best-0005.pt     weights of the epoch that it names as the best
+    manifest.json    the epochs to go on from, the newest first, each with the checksums of its files
 
-A file appears under its name only when it is whole. The order of the data and every random number
-follow from (seed, epoch), so the number of the epoch is all that has to be kept of them.
+The manifest is replaced as a whole, after the files that it names are whole and on the disk: a
+crash at any point leaves the one before. A file that does not have the checksum of the manifest
+counts as lost, and the epoch before it is gone on from. The order of the data and every random
+number follow from (seed, epoch), so the number of the epoch is all that has to be kept of them.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
-LAST = "last.pt"
+MANIFEST = "manifest.json"
+VERSION = 1
+"""Of the manifest and of what the files hold; another one is not read."""
+KEPT = 2
+"""Epochs that can be gone on from."""
+
+Entry = dict[str, dict[str, str]]
+"""Of the manifest: "last" and "best", each with "file" and "sha256"."""
 
 
 class Checkpoints:
@@ -27,42 +39,121 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.damaged: list[str] = []
+        """What ``load_last`` could not use, and why: one line each."""
+        self._saved_best: dict[str, str] = {}
+        """File and checksum of the best weights that were saved last."""
 
     def load_last(self, device: torch.device) -> dict[str, Any] | None:
-        """Return what ``save_last`` was given, or None if there is none."""
-        path = self.folder / LAST
-        return _load(path, device) if path.exists() else None
+        """Return the newest whole state that ``save_last`` was given, or None if there is none."""
+        for entry in self._entries():
+            problem = self._problem(entry)
+            if not problem:
+                return self._load(entry["last"]["file"], device)
+            self.damaged.append(problem)
+        return None
 
-    def save_last(self, state: dict[str, Any]) -> None:
-        """Replace the last checkpoint, then drop every best one but ``state["best_epoch"]``'s."""
-        _save(self.folder / LAST, state)
-        for path in self.folder.glob("best-*.pt"):
-            if path != self.best_path(state["best_epoch"]):
-                path.unlink()
+    def save_last(self, epoch: int, state: dict[str, Any]) -> None:
+        """Save a state to go on from; drop what no kept epoch needs any more.
+
+        Args:
+            epoch: that the state is of.
+            state: with "best_epoch", whose weights were saved.
+        """
+        best = self.best_path(state["best_epoch"]).name
+        known = self._entries()
+        checksums = {entry["best"]["file"]: entry["best"]["sha256"] for entry in known}
+        checksums |= self._saved_best
+        entry = {
+            "last": self._save(f"epoch-{epoch:04d}.pt", state),
+            "best": {"file": best, "sha256": checksums[best]},
+        }
+        older = [other for other in known if other["last"]["file"] != entry["last"]["file"]]
+        self._commit([entry, *older][:KEPT])
 
     def load_best(self, epoch: int, device: torch.device) -> dict[str, Any]:
         """Return the weights saved for ``epoch``."""
-        return _load(self.best_path(epoch), device)
+        return self._load(self.best_path(epoch).name, device)
 
     def save_best(self, epoch: int, weights: dict[str, Any]) -> None:
         """Save the weights of ``epoch``; they count once ``save_last`` names the epoch."""
-        _save(self.best_path(epoch), weights)
+        saved = self._save(self.best_path(epoch).name, weights)
+        self._saved_best = {saved["file"]: saved["sha256"]}
 
     def best_path(self, epoch: int) -> Path:
         """Return where the weights of an epoch lie."""
         return self.folder / f"best-{epoch:04d}.pt"
 
+    def _entries(self) -> list[Entry]:
+        """Return what the manifest holds, the newest first; nothing if there is none to read."""
+        try:
+            manifest = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+            if manifest["version"] != VERSION:
+                raise ValueError(f"version {manifest['version']}, not {VERSION}")
+            entries: list[Entry] = manifest["epochs"]
+        except FileNotFoundError:
+            return []
+        except (ValueError, KeyError, TypeError) as error:
+            self.damaged.append(f"{self.folder / MANIFEST} cannot be read: {error}")
+            return []
+        return entries
 
-def _load(path: Path, device: torch.device) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    return state
+    def _problem(self, entry: Entry) -> str:
+        """Return what is wrong with the files of an entry; empty if they are as they were saved."""
+        for part in entry.values():
+            path = self.folder / part["file"]
+            if not path.is_file():
+                return f"{path} is gone"
+            if _checksum(path) != part["sha256"]:
+                return f"{path} is damaged: its content is not what was saved"
+        return ""
+
+    def _commit(self, entries: list[Entry]) -> None:
+        """Make these the epochs to go on from, and remove every other file."""
+        text = json.dumps({"version": VERSION, "epochs": entries}, indent=1)
+        partial = self.folder / f"{MANIFEST}.{os.getpid()}.partial"
+        _write(partial, text.encode())
+        partial.replace(self.folder / MANIFEST)
+        _sync(self.folder)
+        needed = {part["file"] for entry in entries for part in entry.values()} | {MANIFEST}
+        for path in self.folder.iterdir():
+            if path.name not in needed:
+                path.unlink()
+
+    def _save(self, name: str, content: dict[str, Any]) -> dict[str, str]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.folder / f"{name}.{os.getpid()}.partial"
+        with partial.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        checksum = _checksum(partial)
+        partial.replace(self.folder / name)
+        return {"file": name, "sha256": checksum}
+
+    def _load(self, name: str, device: torch.device) -> dict[str, Any]:
+        content: dict[str, Any] = torch.load(
+            self.folder / name, map_location=device, weights_only=True
+        )
+        return content
 
 
-def _save(path: Path, state: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        torch.save(state, file)
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
+
+
+def _sync(folder: Path) -> None:
+    """Put the names in a folder on the disk; a rename is lost with the power before that."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

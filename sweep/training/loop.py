@@ -7,6 +7,7 @@ which saving the checkpoint takes 0.2 s.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Generator
@@ -27,6 +28,8 @@ from sweep.training.loading import make_loader
 from sweep.training.optim import current_lr, make_optimizer, make_scheduler
 from sweep.training.precision import Precision
 from sweep.training.seeding import seed_everything
+
+logger = logging.getLogger(__name__)
 
 LOSS_CHECK_EVERY = 50
 """Steps between two looks at the losses, each of which waits for the device."""
@@ -86,11 +89,28 @@ def train(
 
 
 def train_epochs(
-    trial: Trial, *, checkpoint_dir: Path, device: torch.device, workers: int = 0
+    trial: Trial,
+    *,
+    checkpoint_dir: Path,
+    device: torch.device,
+    workers: int = 0,
+    notice: Callable[[str], object] = logger.warning,
 ) -> Generator[EpochReport, None, TrialResult]:
-    """Train like ``train``, one epoch for every ``next``; the result is the generator's value."""
-    run = _Run(trial, Checkpoints(checkpoint_dir), device, workers)
-    yield from run.resume()
+    """Train like ``train``, one epoch for every ``next``; the result is the generator's value.
+
+    Args:
+        trial: what to train.
+        checkpoint_dir: folder of this trial's checkpoints.
+        device: where to train.
+        workers: processes that read a streamed data set.
+        notice: is told of checkpoints that were damaged, one line each.
+    """
+    checkpoints = Checkpoints(checkpoint_dir)
+    run = _Run(trial, checkpoints, device, workers)
+    done = run.resume()
+    for problem in checkpoints.damaged:
+        notice(f"{problem}; the trial goes on after epoch {len(done)}")
+    yield from done
     while not run.finished:
         yield run.epoch()
     return run.result()
@@ -160,7 +180,7 @@ class _Run:
         if self._is_best(number):
             self.best_epoch = number
             self.checkpoints.save_best(number, self.model.state_dict())
-        self.checkpoints.save_last(self._state())
+        self.checkpoints.save_last(number, self._state())
         return self.history[-1]
 
     def result(self) -> TrialResult:

@@ -80,6 +80,9 @@ class Recorder:
     def ended(self, trial_id: str, outcome: Outcome) -> None:
         self.outcomes[trial_id] = outcome
 
+    def stopping(self) -> None:
+        self.asked = True
+
 
 @dataclass(frozen=True)
 class Run:

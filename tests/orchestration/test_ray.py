@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
+import torch
 
 from sweep.ledger import Ledger
 from sweep.training.loop import EpochReport
@@ -98,23 +100,46 @@ resources: {{cpus: 1, gpus: 0, max_concurrent: 1}}
     assert all(Ledger(folder).entry(p.trial.trial_id).attempts == 1 for p in hot.plan.trials)
 
 
-def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(tmp_path: Path) -> None:
-    space = tmp_path / "small.yaml"
-    space.write_text(SPACE.format(study="small"))
-    command = [sys.executable, "-m", "sweep.cli", "run", str(space), "--dir", str(tmp_path / "s")]
-    command += ["recipe.epochs=30", "attention=[none]"]
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    journals = tmp_path / "s" / "trials"
-    deadline = time.monotonic() + 120
-    while not list(journals.glob("*/journal.jsonl")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    first.send_signal(signal.SIGINT)
-    _, errors = first.communicate(timeout=60)
-    assert first.returncode == 130
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_after_the_running_epoch(tmp_path: Path, kind: signal.Signals) -> None:
+    first, errors, seen = stopped(tmp_path, [kind])
+    assert first == 130
     assert "nothing is lost" in errors
     assert "Traceback" not in errors
-    (trial,) = journals.iterdir()
+    (trial,) = (tmp_path / "s" / "trials").iterdir()
+    ledger = Ledger(tmp_path / "s")
+    assert ledger.entry(trial.name).state == "interrupted"
+    lines = ledger.journal(trial.name)
+    assert seen < len(lines) < 300  # the epoch that ran is in it
+    state = torch.load(trial / "checkpoints" / f"epoch-{len(lines):04d}.pt", weights_only=True)
+    assert len(state["history"]) == len(lines)
+
+
+def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
+    code, errors, _ = stopped(tmp_path, [signal.SIGINT, signal.SIGTERM])
+    assert code == 130
+    assert "nothing is lost" in errors
+    assert "Traceback" not in errors
+    (trial,) = (tmp_path / "s" / "trials").iterdir()
     assert Ledger(tmp_path / "s").entry(trial.name).state == "interrupted"
-    seen = len(Ledger(tmp_path / "s").journal(trial.name))
-    assert 1 <= seen < 30
-    assert (trial / "checkpoints" / "last.pt").exists()
+    assert (trial / "checkpoints" / "manifest.json").exists()
+
+
+def stopped(folder: Path, signals: list[signal.Signals]) -> tuple[int, str, int]:
+    """Run a sweep of one long trial, send it signals; return code, errors, epochs before them."""
+    space = folder / "small.yaml"
+    space.write_text(SPACE.format(study="small"))
+    command = [sys.executable, "-m", "sweep.cli", "run", str(space), "--dir", str(folder / "s")]
+    command += ["recipe.epochs=300", "attention=[none]"]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    trials = folder / "s" / "trials"
+    deadline = time.monotonic() + 120
+    while not list(trials.glob("*/journal.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    (trial,) = trials.iterdir()
+    seen = len(Ledger(folder / "s").journal(trial.name))
+    for number in signals:
+        first.send_signal(number)
+        time.sleep(0.3)
+    _, errors = first.communicate(timeout=60)
+    return first.returncode, errors, seen

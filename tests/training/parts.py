@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -175,15 +176,21 @@ def outcome(result: TrialResult) -> tuple[dict[str, float], int, int]:
     return untimed(result.metrics), result.epochs, result.best_epoch
 
 
+def last_file(folder: Path) -> Path:
+    """Return the file of the newest epoch in a folder of checkpoints."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return folder / str(manifest["epochs"][0]["last"]["file"])
+
+
 def weights(folder: Path) -> dict[str, Tensor]:
     """Return the model's weights in the last checkpoint of a trial."""
-    state: dict[str, Tensor] = torch.load(folder / "last.pt", weights_only=True)["model"]
+    state: dict[str, Tensor] = torch.load(last_file(folder), weights_only=True)["model"]
     return state
 
 
 def assert_same_end(one: Path, other: Path) -> None:
     """Compare all of the last checkpoints of two trials but the times: weights, optimizer, ..."""
-    states = [torch.load(folder / "last.pt", weights_only=True) for folder in (one, other)]
+    states = [torch.load(last_file(folder), weights_only=True) for folder in (one, other)]
     for state in states:
         state["history"] = [
             (epoch["epoch"], untimed(epoch["metrics"])) for epoch in state["history"]

@@ -1,7 +1,9 @@
-"""A checkpoint is whole or not there, and only the best epoch's weights are kept."""
+"""A checkpoint is whole or not there, damage is seen, and nothing that is not needed is kept."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,62 +28,143 @@ def files(checkpoints: Checkpoints) -> list[str]:
     return sorted(path.name for path in checkpoints.folder.iterdir())
 
 
+def saved(folder: Path, epochs: int) -> Checkpoints:
+    """Checkpoints after some epochs, each of which was the best."""
+    checkpoints = Checkpoints(folder)
+    for epoch in range(1, epochs + 1):
+        checkpoints.save_best(epoch, {"of": torch.tensor(epoch)})
+        checkpoints.save_last(epoch, state(epoch, epoch))
+    return checkpoints
+
+
+def best_of(loaded: dict[str, Any] | None) -> int | None:
+    return None if loaded is None else int(loaded["best_epoch"])
+
+
 def test_there_is_none_at_first(checkpoints: Checkpoints) -> None:
     assert checkpoints.load_last(CPU) is None
+    assert checkpoints.damaged == []
     assert not checkpoints.folder.exists()
 
 
 def test_what_was_saved_is_loaded(checkpoints: Checkpoints) -> None:
-    checkpoints.save_last(state(1, 0.1))
+    checkpoints.save_best(1, {"weight": torch.ones(2)})
+    checkpoints.save_last(1, state(1, 0.1))
     loaded = checkpoints.load_last(CPU)
     assert loaded is not None
     assert torch.equal(loaded.pop("weight"), torch.full((3,), 0.1))
     assert loaded == {"best_epoch": 1, "history": [{"x": 0.1}]}
-    checkpoints.save_best(1, {"weight": torch.ones(2)})
     assert torch.equal(checkpoints.load_best(1, CPU)["weight"], torch.ones(2))
 
 
-def test_only_the_best_epoch_is_kept(checkpoints: Checkpoints) -> None:
+def test_the_manifest_names_the_checksums(checkpoints: Checkpoints) -> None:
     checkpoints.save_best(1, {})
-    checkpoints.save_last(state(1, 1))
-    checkpoints.save_last(state(1, 2))
-    assert files(checkpoints) == ["best-0001.pt", "last.pt"]
-    checkpoints.save_best(3, {})
-    # The old best is what ``last.pt`` still names: a crash here must find it.
-    assert files(checkpoints) == ["best-0001.pt", "best-0003.pt", "last.pt"]
-    checkpoints.save_last(state(3, 3))
-    assert files(checkpoints) == ["best-0003.pt", "last.pt"]
+    checkpoints.save_last(1, state(1, 1))
+    manifest = json.loads((checkpoints.folder / "manifest.json").read_text())
+    assert manifest["version"] == 1
+    for part in manifest["epochs"][0].values():
+        content = (checkpoints.folder / part["file"]).read_bytes()
+        assert part["sha256"] == hashlib.sha256(content).hexdigest()
 
 
-def test_a_crash_before_the_renaming_leaves_the_old_file(
-    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+def test_two_epochs_are_kept_and_the_best_of_both(checkpoints: Checkpoints) -> None:
+    checkpoints.save_best(1, {})
+    for epoch in (1, 2, 3):
+        checkpoints.save_last(epoch, state(1, epoch))
+    assert files(checkpoints) == [
+        "best-0001.pt", "epoch-0002.pt", "epoch-0003.pt", "manifest.json",
+    ]  # fmt: skip
+    checkpoints.save_best(4, {})
+    checkpoints.save_last(4, state(4, 4))
+    assert files(checkpoints) == [
+        "best-0001.pt", "best-0004.pt", "epoch-0003.pt", "epoch-0004.pt", "manifest.json",
+    ]  # fmt: skip
+    checkpoints.save_last(5, state(4, 5))
+    assert "best-0001.pt" not in files(checkpoints)
+
+
+@pytest.mark.parametrize("name", ["epoch-0003.pt", "best-0003.pt"])
+@pytest.mark.parametrize("damage", ["truncated", "one bit", "empty", "gone"])
+def test_the_epoch_before_a_damaged_one_is_gone_on_from(
+    tmp_path: Path, name: str, damage: str
 ) -> None:
-    checkpoints.save_best(1, {})
-    checkpoints.save_last(state(1, 1))
+    saved(tmp_path, 3)
+    path = tmp_path / name
+    content = bytearray(path.read_bytes())
+    if damage == "gone":
+        path.unlink()
+    else:
+        content[len(content) // 2] ^= 1
+        cut = {"truncated": len(content) - 1, "one bit": len(content), "empty": 0}[damage]
+        path.write_bytes(content[:cut])
+    again = Checkpoints(tmp_path)
+    assert best_of(again.load_last(CPU)) == 2
+    (problem,) = again.damaged
+    assert str(path) in problem
+    assert ("gone" if damage == "gone" else "damaged") in problem
+    assert again.load_best(2, CPU) == {"of": torch.tensor(2)}
+    # What was lost is trained again.
+    again.save_best(3, {"of": torch.tensor(3)})
+    again.save_last(3, state(3, 3))
+    last = Checkpoints(tmp_path)
+    assert best_of(last.load_last(CPU)) == 3
+    assert last.damaged == []
 
-    def crash(*args: Any) -> None:
-        raise KeyboardInterrupt
+
+def test_without_any_whole_one_training_starts_anew(tmp_path: Path) -> None:
+    saved(tmp_path, 2)
+    for path in tmp_path.glob("epoch-*.pt"):
+        path.write_bytes(b"")
+    again = Checkpoints(tmp_path)
+    assert again.load_last(CPU) is None
+    assert len(again.damaged) == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"version": 2, "epochs": []}', '{"epochs": []}', '{"version": 1}']
+)
+def test_a_manifest_that_cannot_be_read_is_told(tmp_path: Path, text: str) -> None:
+    saved(tmp_path, 2)
+    (tmp_path / "manifest.json").write_text(text)
+    again = Checkpoints(tmp_path)
+    assert again.load_last(CPU) is None
+    (problem,) = again.damaged
+    assert "manifest.json cannot be read" in problem
+
+
+@pytest.mark.parametrize("calls", range(1, 4))
+def test_a_crash_before_any_renaming_leaves_what_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    """The renamings of an epoch are those of its best, its last and the manifest."""
+    checkpoints = saved(tmp_path, 1)
+    replace, seen = Path.replace, []
+
+    def crash(self: Path, target: Path) -> Path:
+        seen.append(self)
+        if len(seen) == calls:
+            raise KeyboardInterrupt
+        return replace(self, target)
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", crash)
         with pytest.raises(KeyboardInterrupt):
-            checkpoints.save_last(state(2, 2))
-    old = checkpoints.load_last(CPU)
-    assert old is not None
-    assert (old["best_epoch"], old["weight"][0]) == (1, 1)
-    assert checkpoints.load_best(1, CPU) == {}
-
-    checkpoints.save_last(state(2, 2))
-    new = checkpoints.load_last(CPU)
-    assert new is not None
-    assert (new["best_epoch"], new["weight"][0]) == (2, 2)
-    assert files(checkpoints) == ["last.pt"]
+            checkpoints.save_best(2, {})
+            checkpoints.save_last(2, state(2, 2))
+    again = Checkpoints(tmp_path)
+    assert best_of(again.load_last(CPU)) == 1
+    assert again.damaged == []
+    again.save_best(2, {})
+    again.save_last(2, state(2, 2))
+    assert files(again) == [
+        "best-0001.pt", "best-0002.pt", "epoch-0001.pt", "epoch-0002.pt", "manifest.json",
+    ]  # fmt: skip
 
 
 def test_a_crash_while_writing_leaves_the_old_file(
-    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoints.save_last(state(1, 1))
+    checkpoints = saved(tmp_path, 1)
 
     def write_a_bit(_state: Any, file: Any) -> None:
         file.write(b"PK\x03\x04 half of it")
@@ -90,10 +173,8 @@ def test_a_crash_while_writing_leaves_the_old_file(
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", write_a_bit)
         with pytest.raises(OSError, match="no space"):
-            checkpoints.save_last(state(2, 2))
+            checkpoints.save_last(2, state(1, 2))
         with pytest.raises(OSError, match="no space"):
             checkpoints.save_best(2, {})
-    old = checkpoints.load_last(CPU)
-    assert old is not None
-    assert old["best_epoch"] == 1
+    assert best_of(Checkpoints(tmp_path).load_last(CPU)) == 1
     assert not checkpoints.best_path(2).exists()

@@ -274,7 +274,8 @@ def test_the_best_epoch_is_tested(
     for name in ("top1", "top5", "loss"):
         expected_best = reports[best - 1].metrics[f"val_{name}"]
         assert result.metrics[f"best_val_{name}"] == expected_best
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"best-000{best}.pt", "last.pt"]
+    kept = {f"best-000{best}.pt", "epoch-0002.pt", "epoch-0003.pt", "manifest.json"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
 
     model = model_of(given)
     model.load_state_dict(torch.load(tmp_path / f"best-000{best}.pt", weights_only=True))
@@ -338,8 +339,8 @@ def test_a_loss_that_is_no_number_ends_the_trial_and_tells_where(
     assert (error.value.epoch, error.value.step) == (epoch, step)
     assert ("nan" in str(error.value)) == math.isnan(value)
     # The epoch is not saved, so that a resumption does not start from its weights.
-    done = [path.name for path in tmp_path.glob("last.pt")]
-    assert done == ([] if epoch == 1 else ["last.pt"])
+    done = [path.name for path in tmp_path.glob("epoch-*.pt")]
+    assert done == ([] if epoch == 1 else ["epoch-0001.pt"])
     if done:
         assert all(value.isfinite().all() for value in weights(tmp_path).values())
 

@@ -19,6 +19,7 @@ from .parts import (
     Killed,
     Scripted,
     assert_same_end,
+    last_file,
     measured,
     outcome,
     run,
@@ -127,11 +128,11 @@ def test_patience_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_a_trial_that_is_done_only_reports(tmp_path: Path) -> None:
     given = trial(**ELA)
     result, reports = run(given, tmp_path)
-    before = (tmp_path / "last.pt").stat()
+    before = last_file(tmp_path).stat()
     again, reports_again = run(given, tmp_path)
     assert again == result
     assert reports_again == reports
-    after = (tmp_path / "last.pt").stat()
+    after = last_file(tmp_path).stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
@@ -164,5 +165,5 @@ def test_an_epoch_is_saved_before_it_is_reported(tmp_path: Path) -> None:
     epochs = train_epochs(trial(), checkpoint_dir=tmp_path, device=CPU)
     for number in (1, 2, 3):
         next(epochs)
-        state = torch.load(tmp_path / "last.pt", weights_only=True)
+        state = torch.load(last_file(tmp_path), weights_only=True)
         assert [epoch["epoch"] for epoch in state["history"]] == list(range(1, number + 1))
