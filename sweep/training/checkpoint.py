@@ -2,7 +2,7 @@
 
     epoch-0007.pt    model, optimizer, scheduler, scaler, history; after every epoch
     best-0005.pt     weights of the epoch that it names as the best
-    manifest.json    the epochs to go on from, the newest first, each with the checksums of its files
+    manifest.json    the epochs to go on from, the newest first, and the checksums of their files
 
 The manifest is replaced as a whole, after the files that it names are whole and on the disk: a
 crash at any point leaves the one before. A file that does not have the checksum of the manifest
@@ -109,15 +109,15 @@ class Checkpoints:
         return ""
 
     def _commit(self, entries: list[Entry]) -> None:
-        """Make these the epochs to go on from, and remove every other file."""
+        """Make these the epochs to go on from, and remove the files of every other one."""
         text = json.dumps({"version": VERSION, "epochs": entries}, indent=1)
         partial = self.folder / f"{MANIFEST}.{os.getpid()}.partial"
         _write(partial, text.encode())
         partial.replace(self.folder / MANIFEST)
         _sync(self.folder)
-        needed = {part["file"] for entry in entries for part in entry.values()} | {MANIFEST}
+        needed = {part["file"] for entry in entries for part in entry.values()}
         for path in self.folder.iterdir():
-            if path.name not in needed:
+            if path.suffix in (".pt", ".partial") and path.name not in needed:
                 path.unlink()
 
     def _save(self, name: str, content: dict[str, Any]) -> dict[str, str]:

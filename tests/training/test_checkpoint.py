@@ -37,6 +37,11 @@ def saved(folder: Path, epochs: int) -> Checkpoints:
     return checkpoints
 
 
+def save_second(checkpoints: Checkpoints) -> None:
+    checkpoints.save_best(2, {})
+    checkpoints.save_last(2, state(2, 2))
+
+
 def best_of(loaded: dict[str, Any] | None) -> int | None:
     return None if loaded is None else int(loaded["best_epoch"])
 
@@ -149,8 +154,7 @@ def test_a_crash_before_any_renaming_leaves_what_was(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", crash)
         with pytest.raises(KeyboardInterrupt):
-            checkpoints.save_best(2, {})
-            checkpoints.save_last(2, state(2, 2))
+            save_second(checkpoints)
     again = Checkpoints(tmp_path)
     assert best_of(again.load_last(CPU)) == 1
     assert again.damaged == []
