@@ -150,7 +150,7 @@ def test_a_users_own_module_works_in_every_command(tmp_path: Path) -> None:
         "error: bad.yaml:5:14: attention[0].name: 'gat' is not known; did you mean 'gate'? "
         "Allowed: ca, cbam, eca, ela, ema, gate, nam, none, sa, se",
         "error: bad.yaml:5:39: attention[1].scal: unknown field; did you mean 'scale'? "
-        "Allowed: name, scale",
+        "Allowed: name, backbones, scale",
         "error: bad.yaml:5:62: attention[2].scale: 0 is not a finite number above 0",
     ]
 
