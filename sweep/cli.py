@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from reports.paper.statements import Statement
     from sweep.orchestration.run import Summary
     from sweep.plan import Plan
+    from sweep.tracking.reading import RunRecord
 
 USAGE_ERROR, FAILED, INTERRUPTED = 2, 1, 130
 STATUSES = ("planned", "adjusted", "done", "refused")
@@ -267,11 +268,9 @@ def table(name: str, form: Any, folder: Path, tracking_uri: str | None) -> None:
     from reports.paper.measured import measured
     from reports.paper.published import TABLES
     from reports.paper.render import render
-    from sweep.tracking.reading import read_finished
-    from sweep.tracking.store import tracking_uri as resolve
 
     published = TABLES[name]
-    runs = read_finished(resolve(folder, tracking_uri))
+    runs = _finished(folder, tracking_uri)
     layout = lay_out(published, audit_table(published), measured(published, runs))
     click.echo(render(layout, form), nl=False)
 
@@ -288,11 +287,9 @@ def table(name: str, form: Any, folder: Path, tracking_uri: str | None) -> None:
 def all_tables(output: Path | None, folder: Path, tracking_uri: str | None) -> None:
     """Write all tables in all formats, the audit, and a page that shows them."""
     from reports.paper.render import write_all
-    from sweep.tracking.reading import read_finished
-    from sweep.tracking.store import tracking_uri as resolve
 
     target = output or folder / "reports" / "paper"
-    for path in write_all(read_finished(resolve(folder, tracking_uri)), target):
+    for path in write_all(_finished(folder, tracking_uri), target):
         click.echo(path)
 
 
@@ -384,6 +381,16 @@ def _show_refused(plan: Plan, console: Console) -> None:
     refused = {(p.trial.backbone.name, p.label): p.reason for p in plan.refused}
     for (backbone, label), reason in refused.items():
         console.print(f"refused: {backbone} {label}: {reason}", style="yellow", markup=False)
+
+
+def _finished(folder: Path, tracking_uri: str | None) -> Sequence[RunRecord]:
+    """Return the runs of finished trials; a store that was named must be there."""
+    from sweep.tracking.reading import check_store, read_finished
+    from sweep.tracking.store import tracking_uri as resolve
+
+    if tracking_uri is not None:
+        check_store(tracking_uri)
+    return read_finished(resolve(folder, tracking_uri))
 
 
 def _show_audit(

@@ -221,13 +221,18 @@ class _Model:
 
 
 def _placed(space: Space, image_size: int) -> list[_Placed]:
-    """Return the backbones of a space in its order; all wrong weights and placements at once."""
+    """Return the backbones of a space in its order; all that is wrong with them at once."""
     from sweep.models.build import check_weights
 
     placed: list[_Placed] = []
     problems: list[Problem] = []
     named: dict[tuple[str, str], tuple[str, ...]] = {}
     for point in space.backbones:
+        stride = BACKBONES[point.name].stride
+        if image_size % stride:
+            text = f"{image_size} is not a multiple of {stride}, as {point.name} needs"
+            problems.append(Problem(("dataset", "image_size"), text))
+            continue
         try:
             if point.weights is not None:
                 check_weights(point.name, point.weights)

@@ -157,6 +157,23 @@ def test_label_smoothing_that_no_backbone_is_left_with() -> None:
 # A stored plan ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("backbone", ["yolox_nano", "yolof_resnet50", "yolov5s", "yolov5x_p2"])
+@pytest.mark.parametrize("size", [8, 48, 90, 100])
+def test_an_image_that_does_not_suit_a_detector_is_said_where_it_stands(
+    backbone: str, size: int
+) -> None:
+    result = plan(
+        task="detection",
+        dataset=f"{{name: coco, image_size: {size}}}",
+        backbones=f"[{backbone}]",
+        attention="[none]",
+    )
+    assert (result.code, result.out) == (2, "")
+    (line,) = result.err.splitlines()
+    assert line.startswith("error: space.yaml:")
+    assert f"dataset.image_size: {size} is not a multiple of 32, as {backbone} needs" in line
+
+
 def key(*overrides: str, **fields: str | None) -> str:
     Path("space.yaml").write_text(text_of(**fields), encoding="utf-8")
     return plan_key(Path("space.yaml"), overrides)

@@ -117,7 +117,8 @@ def _count(cell: AuditedCell) -> str:
     if cell.computed is None:
         return "none" + MARKS[cell.verdict]
     digits = -int(printed_number(cell.printed).as_tuple().exponent)
-    return f"{cell.computed:.{digits}f}{MARKS[cell.verdict]}"
+    unit = cell.unit if cell.printed[-1].isalpha() else ""
+    return f"{cell.computed:.{digits}f}{unit}{MARKS[cell.verdict]}"
 
 
 def _score(row: Row, column: Column, setting: Measured, number: int) -> str:
@@ -148,7 +149,7 @@ def _notes(
     flat = [cell for row in audited for cell in row]
     if not flat:
         return ["No row is a trial: there is nothing to count or to measure."]
-    lines = [_counting(table)]
+    lines = [*([f"{table.remark}."] if table.remark else []), _counting(table)]
     lines += [
         f"{MARKS[verdict]} {MEANING[verdict]}."
         for verdict in MARKS

@@ -135,6 +135,8 @@ def _scores(run: RunRecord) -> list[tuple[str, float]]:
 
 def _short(values: Mapping[str, str], stems: Collection[str]) -> str:
     size = f"{values.get('dataset', '?')} {values.get('dataset.image_size', '?')} px"
+    if (subset := values.get("dataset.subset", "None")) != "None":
+        size += f", {subset} images"
     stem = "" if values.get("stem") in stems else f", stem {values.get('stem', '?')}"
     epochs = values.get("recipe.epochs", "?")
     return f"{size}, {epochs} epoch{'s' * (epochs != '1')}{stem}"

@@ -119,6 +119,8 @@ class PublishedTable:
     """Counted for a multiply-accumulate."""
     question: str = ""
     """That its search space asks; empty if no row is a trial."""
+    remark: str = ""
+    """How its headings are to be read."""
 
     @property
     def name(self) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from reports.html import environment
-from reports.paper.audit import VERDICTS, AuditedCell, audit_table
+from reports.paper.audit import VERDICTS, AuditedCell, Verdict, audit_table
 from reports.paper.figure_1 import Point, points
-from reports.paper.layout import MARKS, Layout, lay_out
+from reports.paper.layout import MARKS, MEANING, Layout, lay_out
 from reports.paper.measured import measured
 from reports.paper.published import TABLES
 from reports.paper.statements import Statement, statements
@@ -28,6 +28,13 @@ LATEX_MARKS = {
     "‡": r"\rlap{\textsuperscript{\ddag}}",
     "*": r"\rlap{*}",
     "✓": r"\checkmark",
+}
+
+
+LATEX_LEGEND: Mapping[Verdict, str] = {
+    "truncated": r"\ddag",
+    "explained": r"\dag",
+    "unexplained": "*",
 }
 
 
@@ -116,7 +123,7 @@ def _latex(layout: Layout) -> str:
         r"\begin{table}",
         r"\centering",
         r"\footnotesize\setlength{\tabcolsep}{3pt}",
-        rf"\caption{{{_latex_text(_title(layout))}}}",
+        rf"\caption{{{_latex_text(_title(layout))}}}\smallskip",
         rf"\label{{tab:{layout.table.name}}}",
         rf"\begin{{tabular}}{{@{{}}{kinds}@{{}}}}",
         r"\toprule",
@@ -125,6 +132,7 @@ def _latex(layout: Layout) -> str:
         *body,
         r"\bottomrule",
         r"\end{tabular}",
+        *_latex_legend(layout),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
@@ -143,6 +151,19 @@ def _latex_header(layout: Layout) -> list[str]:
     if rules:
         lines += ["".join(rules), " & ".join(_latex_text(p) for _, p in layout.columns) + r" \\"]
     return lines
+
+
+def _latex_legend(layout: Layout) -> list[str]:
+    """Return what the marks in the table mean, in a line below it."""
+    used = [verdict for verdict, mark in MARKS.items() if mark and _marked(layout, mark)]
+    if not used:
+        return []
+    legend = "; ".join(f"{LATEX_LEGEND[verdict]} {MEANING[verdict]}" for verdict in used)
+    return ["", r"\smallskip", rf"\scriptsize {legend}."]
+
+
+def _marked(layout: Layout, mark: str) -> bool:
+    return any(text.endswith(mark) for row in layout.rows for text in row)
 
 
 def _latex_text(text: str) -> str:

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from sweep.data.base import DatasetError, MissingDatasetError, SplitName
 from sweep.data.detection import BoxPool, DetectionConfig, DetectionDataset
@@ -35,6 +35,14 @@ class VocFolderConfig(DetectionConfig):
     """Folder that holds the files; what it holds determines a result, where it lies does not."""
     classes: Annotated[list[str], Field(min_length=1)] | None = None
     """Names of the classes in the order of their numbers; by default those of the annotations."""
+
+    @field_validator("classes")
+    @classmethod
+    def _each_once(cls, classes: list[str] | None) -> list[str] | None:
+        twice = [name for name in classes or () if (classes or []).count(name) > 1]
+        if twice:
+            raise ValueError(f"names {twice[0]!r} twice")
+        return classes
 
 
 @DATASETS.register("voc_folder")

@@ -38,6 +38,8 @@ class Backbone:
     task: str = "classification"
     """The registered task that it is a model for."""
     stems: tuple[Stem, ...] = ("imagenet", "cifar")
+    stride: int = 1
+    """What the side of an image must be a multiple of."""
     pretrained: tuple[str, str] | None = None
     """Where torchvision's weights fit a part of the model only: (name of torchvision's model, name
     of the part). None: it is torchvision's model of the same name, if any."""

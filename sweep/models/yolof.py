@@ -173,6 +173,7 @@ BACKBONES.register("yolof_resnet50")(
         },
         task="detection",
         stems=("imagenet",),
+        stride=32,
         pretrained=("resnet50", "backbone"),
     )
 )

@@ -269,7 +269,12 @@ POLICIES = {
 }
 
 _detector = partial(
-    Backbone, sites=yolov5_sites, policies=POLICIES, task="detection", stems=("imagenet",)
+    Backbone,
+    sites=yolov5_sites,
+    policies=POLICIES,
+    task="detection",
+    stems=("imagenet",),
+    stride=32,
 )
 BACKBONES.register("yolov5s")(_detector(build=build_yolov5s, default_placement="yolov5_backbone"))
 BACKBONES.register("yolov5x_p2")(

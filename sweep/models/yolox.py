@@ -218,5 +218,6 @@ BACKBONES.register("yolox_nano")(
         },
         task="detection",
         stems=("imagenet",),
+        stride=32,
     )
 )

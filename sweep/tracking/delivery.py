@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+DIGESTS = ("files", "annotations")
+"""Of a data set's content: what tells two folders of a user's own apart."""
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 5.0
 BATCH = 1000
@@ -365,6 +367,7 @@ def run_params(trial: Trial) -> dict[str, Any]:
         "task": trial.task,
         "dataset": trial.dataset,
         **{f"dataset.{k}": v for k, v in trial.dataset_settings.items() if k != "root"},
+        **{f"dataset.{k}": str(v)[:12] for k, v in trial.dataset_content.items() if k in DIGESTS},
         "backbone": trial.backbone.name,
         "stem": trial.backbone.stem,
         "weights": trial.backbone.weights or "none",

@@ -298,6 +298,11 @@ def test_which_list_is_which_split(
     assert dataset.train_images == expected["train"]
 
 
+def test_a_class_is_named_once() -> None:
+    with pytest.raises(ValueError, match="names 'car' twice"):
+        VocFolder.Config(root="photos", classes=["car", "dog", "car"])
+
+
 def test_classes_are_sorted_or_given(tmp_path: Path) -> None:
     box = (1, 1, 9, 9)
     things = {"a": [("zebra", box, False)], "c": [("ant", box, False)]}

@@ -30,6 +30,7 @@ ELA_3 = register(
             Row(("+CA_gn(r=32)", "73.96", "3.52", "1.286"), YOLOX_NANO, ca_gn(32)),
         ),
         params="thop_like",
+        remark="mAP is read as AP at an IoU of 0.5, VOC's own; MB are MiB of float32",
         question="Does group normalisation help coordinate attention in YOLOX-Nano, and which "
         "reduction?",
     )

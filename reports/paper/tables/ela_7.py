@@ -32,6 +32,7 @@ ELA_7 = register(
             Row(("+ELA-S(Ours)", "74.36", "75.68", "3.50", "1.285"), YOLOX_NANO, ela("S")),
         ),
         params="thop_like",
+        remark="mAP is read as AP at an IoU of 0.5, VOC's own; MB are MiB of float32",
         question="Which attention module improves YOLOX-Nano on Pascal VOC, at what cost?",
     )
 )
