@@ -111,8 +111,8 @@ def _two_settings_called_t() -> Statement:
     return Statement(
         "ELA",
         "two-settings-called-t",
-        f"Section 3.3 defines ELA-T by groups {text.groups}, Table 4 marks {row.label} as T, "  # type: ignore[attr-defined]
-        f"which has groups {table.groups}.",  # type: ignore[attr-defined]
+        f"Section 3.3 defines ELA-T by groups {text.model_dump()['groups']}, Table 4 marks "
+        f"{row.label} as T, which has groups {table.model_dump()['groups']}.",
         text != table,
     )
 

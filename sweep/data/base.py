@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 from torch import Tensor
@@ -114,6 +114,41 @@ class DatasetConfig(BaseModel):
     """Of the split into training and validation, and of ``subset``; not the seed of a trial."""
     subset: PositiveInt | None = None
     """Keep only this many training images (stratified), after validation was split off."""
+
+
+class Pool(Protocol):
+    """Some images of a data set, which can be divided without decoding one."""
+
+    def __len__(self) -> int:
+        """Return how many images there are."""
+
+    def hold_out(self, size: float, *, seed: int, field: str) -> tuple[Self, Self]:
+        """Return (the others, ``size`` images): a number of images, or a fraction below 1.
+
+        Raises:
+            DatasetError: they cannot be taken; the text names ``field``, which asked for them.
+        """
+
+
+AnyPool = TypeVar("AnyPool", bound=Pool)
+
+
+def divide(given: Mapping[SplitName, AnyPool], config: DatasetConfig) -> dict[SplitName, AnyPool]:
+    """Return train, val and test: "val" is split off "train" where it is not given.
+
+    Raises:
+        DatasetError: ``val_size`` or ``subset`` cannot be taken from the training images.
+    """
+    pools = dict(given)
+    if "val" not in pools:
+        pools["train"], pools["val"] = pools["train"].hold_out(
+            config.val_size, seed=config.split_seed, field="dataset.val_size"
+        )
+    if config.subset is not None and config.subset != len(pools["train"]):
+        _, pools["train"] = pools["train"].hold_out(
+            config.subset, seed=config.split_seed, field="dataset.subset"
+        )
+    return pools
 
 
 class Dataset(ABC):

@@ -38,6 +38,7 @@ from sweep.data.base import (
     ImageSize,
     SplitName,
     StreamSplit,
+    divide,
 )
 from sweep.data.labelled import CorruptImageError, FileSource
 
@@ -195,16 +196,7 @@ class DetectionDataset(Dataset):
             DatasetError: ``val_size`` or ``subset`` cannot be taken from the training images, or
                 an annotation cannot be read.
         """
-        config, pools = self.config, dict(self._read)
-        if "val" not in pools:
-            pools["train"], pools["val"] = pools["train"].hold_out(
-                config.val_size, seed=config.split_seed, field="dataset.val_size"
-            )
-        if config.subset is not None and config.subset != len(pools["train"]):
-            _, pools["train"] = pools["train"].hold_out(
-                config.subset, seed=config.split_seed, field="dataset.subset"
-            )
-        return pools
+        return divide(self._read, self.config)
 
     @property
     def dropped_boxes(self) -> dict[SplitName, int]:

@@ -29,6 +29,7 @@ from sweep.data.base import (
     SplitName,
     StreamSplit,
     TensorSplit,
+    divide,
 )
 
 if TYPE_CHECKING:
@@ -217,16 +218,7 @@ class LabelledDataset(Dataset):
             MissingDatasetError: the files are not here.
             DatasetError: ``val_size`` or ``subset`` cannot be taken from the training images.
         """
-        config, pools = self.config, self.read()
-        if "val" not in pools:
-            pools["train"], pools["val"] = pools["train"].hold_out(
-                config.val_size, seed=config.split_seed, field="dataset.val_size"
-            )
-        if config.subset is not None and config.subset != len(pools["train"]):
-            _, pools["train"] = pools["train"].hold_out(
-                config.subset, seed=config.split_seed, field="dataset.subset"
-            )
-        return pools
+        return divide(self.read(), self.config)
 
     def split(self, name: SplitName) -> Split:
         pool = self.pools[name]

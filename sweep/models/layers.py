@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -39,3 +41,41 @@ class Concat(nn.Module):
 
     def forward(self, *maps: Tensor) -> Tensor:
         return torch.cat(maps, dim=1)
+
+
+Spatial = Callable[[int, int, int], nn.Module]
+"""(channels in, channels out, kernel size) to what a bottleneck mixes neighbours with."""
+
+
+class Bottleneck(nn.Module):
+    """(B, C, H, W) to the same shape: 1x1, 3x3, and the input added to it."""
+
+    def __init__(self, channels: int, spatial: Spatial, *, shortcut: bool) -> None:
+        super().__init__()
+        self.conv1 = conv_bn_act(channels, channels, 1)
+        self.conv2 = spatial(channels, channels, 3)
+        self.shortcut = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv2(self.conv1(x))
+        return x + y if self.shortcut else y
+
+
+class CSPBlock(nn.Module):
+    """Cross-stage partial block: half of the channels through bottlenecks, half beside them."""
+
+    def __init__(
+        self, inputs: int, outputs: int, blocks: int, spatial: Spatial, *, shortcut: bool
+    ) -> None:
+        super().__init__()
+        hidden = outputs // 2
+        self.conv1 = conv_bn_act(inputs, hidden, 1)
+        self.conv2 = conv_bn_act(inputs, hidden, 1)
+        self.blocks = nn.Sequential(
+            *(Bottleneck(hidden, spatial, shortcut=shortcut) for _ in range(blocks))
+        )
+        self.conv3 = conv_bn_act(2 * hidden, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        merged: Tensor = self.conv3(torch.cat([self.blocks(self.conv1(x)), self.conv2(x)], dim=1))
+        return merged

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from sweep.models.base import Backbone, Sites, Stem
-from sweep.models.layers import Concat, conv_bn_act
+from sweep.models.layers import Concat, CSPBlock, conv_bn_act
 from sweep.models.yolov5_maps import YOLOv5Maps
 from sweep.registry import BACKBONES
 
@@ -59,34 +59,11 @@ BLOCKS: Mapping[Version, tuple[int, ...]] = {"5.0": (3, 9, 9, 3), "6.0": (3, 6, 
 """Bottlenecks of the backbone's C3 blocks, at size l."""
 
 
-class Bottleneck(nn.Module):
-    """(B, C, H, W) to the same shape: 1x1, 3x3, and the input added to it."""
-
-    def __init__(self, channels: int, *, shortcut: bool) -> None:
-        super().__init__()
-        self.conv1 = conv_bn_act(channels, channels, 1)
-        self.conv2 = conv_bn_act(channels, channels, 3)
-        self.shortcut = shortcut
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv2(self.conv1(x))
-        return x + y if self.shortcut else y
-
-
-class C3(nn.Module):
-    """Cross-stage partial block with three convolutions."""
+class C3(CSPBlock):
+    """Cross-stage partial block with plain 3x3 convolutions."""
 
     def __init__(self, inputs: int, outputs: int, blocks: int, *, shortcut: bool) -> None:
-        super().__init__()
-        hidden = outputs // 2
-        self.conv1 = conv_bn_act(inputs, hidden, 1)
-        self.conv2 = conv_bn_act(inputs, hidden, 1)
-        self.blocks = nn.Sequential(*(Bottleneck(hidden, shortcut=shortcut) for _ in range(blocks)))
-        self.conv3 = conv_bn_act(2 * hidden, outputs, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        merged: Tensor = self.conv3(torch.cat([self.blocks(self.conv1(x)), self.conv2(x)], dim=1))
-        return merged
+        super().__init__(inputs, outputs, blocks, conv_bn_act, shortcut=shortcut)
 
 
 class FastPyramid(nn.Module):

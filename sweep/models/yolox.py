@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from sweep.models.base import Backbone, Sites, Stem
-from sweep.models.layers import Concat, conv_bn_act
+from sweep.models.layers import Concat, CSPBlock, conv_bn_act
 from sweep.models.yolox_maps import YOLOXMaps
 from sweep.registry import BACKBONES
 
@@ -43,34 +43,11 @@ def separable(inputs: int, outputs: int, kernel_size: int, stride: int = 1) -> n
     )
 
 
-class Bottleneck(nn.Module):
-    """(B, C, H, W) to the same shape: 1x1, separable 3x3, and the input added to it."""
-
-    def __init__(self, channels: int, *, shortcut: bool) -> None:
-        super().__init__()
-        self.conv1 = conv_bn_act(channels, channels, 1)
-        self.conv2 = separable(channels, channels, 3)
-        self.shortcut = shortcut
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv2(self.conv1(x))
-        return x + y if self.shortcut else y
-
-
-class CSPLayer(nn.Module):
-    """Cross-stage partial block: half of the channels through bottlenecks, half beside them."""
+class CSPLayer(CSPBlock):
+    """Cross-stage partial block with separable 3x3 convolutions."""
 
     def __init__(self, inputs: int, outputs: int, blocks: int, *, shortcut: bool = True) -> None:
-        super().__init__()
-        hidden = outputs // 2
-        self.conv1 = conv_bn_act(inputs, hidden, 1)
-        self.conv2 = conv_bn_act(inputs, hidden, 1)
-        self.blocks = nn.Sequential(*(Bottleneck(hidden, shortcut=shortcut) for _ in range(blocks)))
-        self.conv3 = conv_bn_act(2 * hidden, outputs, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        merged: Tensor = self.conv3(torch.cat([self.blocks(self.conv1(x)), self.conv2(x)], dim=1))
-        return merged
+        super().__init__(inputs, outputs, blocks, separable, shortcut=shortcut)
 
 
 class SpatialPyramid(nn.Module):
