@@ -64,7 +64,7 @@ def run(spec: Path, overrides: tuple[str, ...], folder: Path, runner: Any) -> No
     Trials that have a result are never run again; those that failed are. Fields of SPEC can be
     changed on the way: sweep run SPEC recipe.epochs=1 dataset.name=digits 'seeds=[0,1]'.
     """
-    from sweep.plan import plan_key
+    from sweep.study import plan_key
 
     key = plan_key(spec, overrides)
     if _nothing_to_do(spec, overrides, key, folder):
@@ -87,7 +87,7 @@ def run(spec: Path, overrides: tuple[str, ...], folder: Path, runner: Any) -> No
     if todo:
         dataset_root(space)  # a missing data set is told before anything is shown to run
     try:
-        with Display(todo, plan.metric, console) as display:
+        with running(study, wait=math.inf if wait else 0), Display(todo, plan.metric, console) as display:
             summary = run_sweep(space, plan, key, folder, runner=runner, listener=display)
     except KeyboardInterrupt:
         click.echo("interrupted: nothing is lost, the same command goes on from here", err=True)

@@ -76,10 +76,11 @@ class Display:
         self.rows[trial_id].state = "running"
         self.first_epoch_at = self.first_epoch_at or time.monotonic()
 
-    def restarted(self, trial_id: str) -> None:
+    def retrying(self, trial_id: str, reason: str, seconds: float) -> None:
         row = self.rows[trial_id]
         row.state = "waiting"
-        self._say(f"{row.name}: its worker process died; it goes on from its last checkpoint")
+        when = f"in {seconds:g} s" if seconds else "now"
+        self._say(f"{row.name}: {reason}; it goes on from its last checkpoint {when}")
 
     def epoch(self, trial_id: str, report: EpochReport) -> None:
         row = self.rows[trial_id]

@@ -1,39 +1,50 @@
 """The ledger: what is known of every trial, by its identity, in plain files.
 
     trials/<trial id>/trial.json     what the trial is
-                      state.json     running, interrupted, done or failed; attempts; why
-                      journal.jsonl  one line per epoch, appended once
+                      history.jsonl  what happened to it: every attempt, how it ended and why
+                      journal.jsonl  the metrics of every epoch, each once
                       result.json    the measurements of a finished trial
                       failure.txt    the traceback of the last failure
                       log.txt        what happened to it that is no measurement
+                      claim, lock    who schedules it, who trains it
                       checkpoints/
 
-A trial belongs to no sweep: two sweeps that share it find each other's result. One command at a
-time runs trials in a working folder (``Ledger.held``), one process at a time trains a trial, and
-every file but the journal appears whole, by a rename.
+A trial belongs to no sweep: two sweeps that share it find each other's result. The history is all
+that says where a trial stands, and it only grows: a crash after any write leaves a ledger that
+the next run can go on from. See ``sweep.durable`` for what a write is.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
+import platform
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
-from sweep.errors import UserError
+from sweep.durable import append_line, read_lines, read_record, write_record, write_text
+from sweep.lock import Holder, Lock
 from sweep.spec.trial import Trial
 
-State = Literal["planned", "running", "interrupted", "done", "failed"]
+State = Literal["planned", "running", "interrupted", "stopped", "done", "failed"]
+"""Of a trial: "stopped" is by a scheduler, before its last epoch; "interrupted" goes on."""
+
+FailureKind = Literal["transient", "memory", "disk", "final"]
+"""Why an attempt failed: a worker, node or connection was lost; the GPU's memory was too small; the
+disk is full; or for a reason that will be the same the next time."""
 
 
-class FolderError(UserError, OSError):
-    """The working folder cannot be used: it cannot be written to, or another sweep runs in it."""
+@dataclass(frozen=True)
+class Share:
+    """What an attempt at a trial gets of the machine."""
+
+    cpus: int
+    gpus: float
+    accumulate: int = 1
+    """Pieces that every piece of a batch is cut into, to fit the GPU."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +53,25 @@ class Entry:
 
     state: State
     attempts: int = 0
+    """Times that its training was begun, or gone on with."""
+    fruitless: int = 0
+    """Of the last ones, those that failed for a transient reason without one more epoch."""
+    kind: FailureKind | None = None
+    """Of the last failure, if the trial is failed."""
     reason: str = ""
-    """Why it failed."""
+    """Why it failed, or was stopped."""
     started: float = 0.0
     """Seconds since the epoch, of the last attempt."""
     ended: float = 0.0
+    share: Share | None = None
+    """Of the last attempt."""
+    larger: Share | None = None
+    """What the next attempt needs, after the GPU's memory was too small."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether no run of a sweep will work on the trial again by itself."""
+        return self.state in ("done", "stopped") or (self.state, self.kind) == ("failed", "final")
 
 
 @dataclass(frozen=True)
@@ -68,34 +93,7 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep every other process from running trials in this working folder.
-
-        The operating system lets go of it when this process ends, however it ends.
-
-        Raises:
-            FolderError: another process has it, or the folder cannot be written to.
-        """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / "lock").open("a+", encoding="utf-8")
-        except OSError as error:
-            raise FolderError(f"cannot write to {self.folder}: {error.strerror}") from None
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                holder = lock.read().strip() or "unknown"
-                raise FolderError(
-                    f"another sweep runs in {self.folder} (process {holder}); "
-                    "wait for it, or use another --dir"
-                ) from None
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
-            yield
+    # Where things lie ----------------------------------------------------------------------
 
     def trial_folder(self, trial_id: str) -> Path:
         """Return the folder of a trial."""
@@ -105,120 +103,197 @@ class Ledger:
         """Return the folder of a trial's checkpoints."""
         return self.trial_folder(trial_id) / "checkpoints"
 
+    def failure_path(self, trial_id: str) -> Path:
+        """Return where the traceback of a trial's last failure lies."""
+        return self.trial_folder(trial_id) / "failure.txt"
+
+    def log_path(self, trial_id: str) -> Path:
+        """Return where the log of a trial lies."""
+        return self.trial_folder(trial_id) / "log.txt"
+
+    def trial_ids(self) -> list[str]:
+        """Return the trials that the ledger knows."""
+        trials = self.folder / "trials"
+        return sorted(path.name for path in trials.iterdir()) if trials.is_dir() else []
+
+    def claim(self, trial_id: str) -> Lock:
+        """Return the lock of the command that schedules a trial."""
+        return Lock(self.trial_folder(trial_id) / "claim")
+
+    def training(self, trial_id: str) -> Lock:
+        """Return the lock of the process that trains a trial."""
+        return Lock(self.trial_folder(trial_id) / "lock")
+
+    # What is known -------------------------------------------------------------------------
+
     def entry(self, trial_id: str) -> Entry:
         """Return where a trial stands; "planned" if nothing is known of it."""
-        record = _read(self.trial_folder(trial_id) / "state.json")
-        return Entry(**record) if record else Entry("planned")
+        entry = Entry("planned")
+        epochs = 0
+        for event in self.history(trial_id):
+            entry = _after(entry, event, fruitful=event.get("epochs", 0) > epochs)
+            epochs = max(epochs, event.get("epochs", 0))
+        return entry
+
+    def history(self, trial_id: str) -> list[dict[str, Any]]:
+        """Return the events of a trial, the oldest first; each has at least "event" and "time"."""
+        return read_lines(self._history_path(trial_id))
 
     def is_done(self, trial_id: str) -> bool:
         """Tell whether a trial has its result."""
         return self.entry(trial_id).state == "done"
 
-    def begin(self, trial: Trial) -> None:
-        """Note that an attempt at a trial starts now."""
-        folder = self.trial_folder(trial.trial_id)
-        _write(folder / "trial.json", trial.model_dump(mode="json"))
-        before = self.entry(trial.trial_id)
-        self._set(trial.trial_id, Entry("running", before.attempts + 1, started=time.time()))
+    def trial(self, trial_id: str) -> Trial | None:
+        """Return what a trial is, as its last attempt wrote it; None if that is not known."""
+        record = read_record(self.trial_folder(trial_id) / "trial.json")
+        return Trial.model_validate(record) if record else None
+
+    def result(self, trial_id: str) -> dict[str, Any] | None:
+        """Return the result of a finished trial, else None."""
+        return read_record(self.trial_folder(trial_id) / "result.json")
+
+    def journal(self, trial_id: str) -> list[JournalLine]:
+        """Return the epochs of a trial that were journalled, in the order they were."""
+        return [JournalLine(**line) for line in read_lines(self._journal_path(trial_id))]
+
+    def trained_by(self, trial_id: str) -> Holder | None:
+        """Return the process that trains a trial now, if there is one."""
+        return self.training(trial_id).holder()
+
+    # What happens --------------------------------------------------------------------------
+
+    def begin(self, trial: Trial, share: Share) -> None:
+        """Note that an attempt at a trial starts now, in this process."""
+        write_record(
+            self.trial_folder(trial.trial_id) / "trial.json", trial.model_dump(mode="json")
+        )
+        who = {"pid": os.getpid(), "host": platform.node()}
+        self._note_event(trial.trial_id, "begin", share=vars(share), **who)
 
     def record(self, trial_id: str, epoch: int, metrics: dict[str, float]) -> None:
         """Append an epoch to the journal; an epoch that is in it is left as it is."""
         if any(line.epoch == epoch for line in self.journal(trial_id)):
             return
         line = JournalLine(epoch, time.time_ns() // 1_000_000, metrics)
-        path = self.trial_folder(trial_id) / "journal.jsonl"
-        with path.open("ab+") as file:
-            _cut_torn_line(file)
-            file.write((json.dumps(vars(line)) + "\n").encode())
-            file.flush()
-            os.fsync(file.fileno())
-
-    def journal(self, trial_id: str) -> list[JournalLine]:
-        """Return the whole lines of a trial's journal."""
-        path = self.trial_folder(trial_id) / "journal.jsonl"
-        if not path.exists():
-            return []
-        texts = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        # A line without its end was cut off by a crash.
-        return [JournalLine(**json.loads(text)) for text in texts if text.endswith("\n")]
+        append_line(self._journal_path(trial_id), vars(line))
 
     def finish(self, trial_id: str, result: dict[str, Any]) -> None:
         """Store the result of a trial; from here on it never runs again."""
-        _write(self.trial_folder(trial_id) / "result.json", result)
-        before = self.entry(trial_id)
-        self._set(
-            trial_id, Entry("done", before.attempts, started=before.started, ended=time.time())
-        )
+        write_record(self.trial_folder(trial_id) / "result.json", result)
+        self.close(trial_id)
 
-    def fail(self, trial_id: str, reason: str, details: str) -> None:
+    def close(self, trial_id: str) -> None:
+        """Note that a trial whose result is stored is done."""
+        self._note_event(trial_id, "finish", pid=os.getpid())
+
+    def fail(self, trial_id: str, kind: FailureKind, reason: str, details: str) -> None:
         """Note that an attempt failed, why, and the traceback."""
         write_text(self.failure_path(trial_id), details)
-        before = self.entry(trial_id)
-        self._set(
-            trial_id,
-            Entry("failed", before.attempts, reason, before.started, time.time()),
-        )
+        self._note_event(trial_id, "fail", kind=kind, reason=reason)
+
+    def enlarge(self, trial_id: str, share: Share) -> None:
+        """Note what the next attempt gets, because the last one did not fit the GPU's memory."""
+        self._note_event(trial_id, "enlarge", share=vars(share))
+
+    def stop(self, trial_id: str, reason: str) -> None:
+        """Note that a scheduler ended a trial before its last epoch."""
+        self._note_event(trial_id, "stop", reason=reason)
+
+    def retry(self, trial_id: str) -> None:
+        """Put a trial that failed, or was stopped, back among those that are to run."""
+        self._note_event(trial_id, "retry")
+
+    def interrupt(self, trial_id: str) -> bool:
+        """Note that a running attempt was stopped; return whether there was one."""
+        if self.entry(trial_id).state != "running":
+            return False
+        self._note_event(trial_id, "interrupt")
+        return True
+
+    def settle(self, trial_ids: Iterable[str]) -> Iterator[str]:
+        """Note of trials whose process died that they were interrupted; yield these."""
+        for trial_id in trial_ids:
+            if self.entry(trial_id).state == "running":
+                lock = self.training(trial_id)
+                if lock.take():
+                    self.interrupt(trial_id)
+                    lock.release()
+                    yield trial_id
 
     def note(self, trial_id: str, text: str) -> None:
         """Append a line to a trial's log."""
         then = time.strftime("%Y-%m-%d %H:%M:%S")
-        with (self.trial_folder(trial_id) / "log.txt").open("a", encoding="utf-8") as file:
+        with self.log_path(trial_id).open("a", encoding="utf-8") as file:
             file.write(f"{then} {' '.join(text.split())}\n")
 
-    def interrupt(self, trial_id: str) -> bool:
-        """Note that a running attempt was stopped; return whether there was one."""
-        before = self.entry(trial_id)
-        if before.state != "running":
-            return False
-        entry = Entry("interrupted", before.attempts, "", before.started, time.time())
-        self._set(trial_id, entry)
-        return True
-
-    def failure_path(self, trial_id: str) -> Path:
-        """Return where the traceback of a trial's last failure lies."""
-        return self.trial_folder(trial_id) / "failure.txt"
-
-    def result(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the result of a finished trial, else None."""
-        return _read(self.trial_folder(trial_id) / "result.json")
-
-    def drop_checkpoints(self, trial_id: str, *, keep_best: bool) -> None:
-        """Remove a finished trial's checkpoints, all or all but the best."""
+    def drop_checkpoints(self, trial_id: str, *, keep: Literal["none", "best", "last"]) -> None:
+        """Remove a finished trial's checkpoints, but what is asked for."""
         folder = self.checkpoint_folder(trial_id)
-        if not keep_best:
+        if keep == "none":
             shutil.rmtree(folder, ignore_errors=True)
-            return
-        for path in folder.iterdir():
-            if not path.name.startswith("best-"):
-                path.unlink()
+        elif keep == "best" and folder.is_dir():
+            for path in folder.iterdir():
+                if not path.name.startswith("best-"):
+                    path.unlink()
 
-    def _set(self, trial_id: str, entry: Entry) -> None:
-        _write(self.trial_folder(trial_id) / "state.json", vars(entry))
+    def remove(self, trial_id: str) -> None:
+        """Remove all there is of a trial."""
+        shutil.rmtree(self.trial_folder(trial_id), ignore_errors=True)
 
+    def _note_event(self, trial_id: str, event: str, **more: Any) -> None:
+        path = self._history_path(trial_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        epochs = len(self.journal(trial_id))
+        append_line(path, {"event": event, "time": time.time(), "epochs": epochs, **more})
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file that appears whole, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    def _history_path(self, trial_id: str) -> Path:
+        return self.trial_folder(trial_id) / "history.jsonl"
 
-
-def _cut_torn_line(journal: BinaryIO) -> None:
-    """Cut off a last line that a crash left without its end."""
-    journal.seek(0)
-    journal.truncate(journal.read().rfind(b"\n") + 1)
+    def _journal_path(self, trial_id: str) -> Path:
+        return self.trial_folder(trial_id) / "journal.jsonl"
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record
+def _after(entry: Entry, event: dict[str, Any], *, fruitful: bool) -> Entry:
+    """Return where a trial stands after one more event.
 
-
-def _write(path: Path, record: dict[str, Any]) -> None:
-    write_text(path, json.dumps(record, indent=1) + "\n")
+    Args:
+        entry: where it stood.
+        event: what happened.
+        fruitful: whether it has more epochs than at any event before.
+    """
+    time_, reason = event["time"], event.get("reason", "")
+    if fruitful:
+        entry = replace(entry, fruitless=0)
+    match event["event"]:
+        case "begin":
+            return replace(
+                entry,
+                state="running",
+                attempts=entry.attempts + 1,
+                kind=None,
+                reason="",
+                started=time_,
+                share=Share(**event["share"]),
+            )
+        case "finish":
+            return replace(entry, state="done", kind=None, reason="", ended=time_)
+        case "fail":
+            fruitless = entry.fruitless + (event["kind"] == "transient")
+            return replace(
+                entry,
+                state="failed",
+                kind=event["kind"],
+                reason=reason,
+                ended=time_,
+                fruitless=fruitless,
+            )
+        case "enlarge":
+            return replace(entry, larger=Share(**event["share"]))
+        case "stop":
+            return replace(entry, state="stopped", reason=reason, ended=time_)
+        case "interrupt":
+            return replace(entry, state="interrupted", ended=time_)
+        case "retry":
+            return replace(entry, state="planned", kind=None, reason="", fruitless=0)
+        case unknown:
+            raise ValueError(f"history of a newer version: event {unknown!r}")

@@ -1,16 +1,11 @@
 """From a checked space to its trials, with what each costs, before anything runs.
 
-Models are built on the meta device: no data, no GPU, no weights. A plan is stored beside the sweep,
-so that a command that finds the same space, code and data again need not import torch to know it.
+Models are built on the meta device: no data, no GPU, no weights. ``sweep.study`` keeps plans.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -18,8 +13,6 @@ from pydantic import BaseModel, ConfigDict
 from sweep.errors import UserError
 from sweep.ledger import Ledger
 from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS
-from sweep.spec.document import read_document
-from sweep.spec.fingerprint import annotations_digest, folder_digest
 from sweep.spec.labels import module_key, module_labels
 from sweep.spec.plain_yaml import Problem
 from sweep.spec.recipes import Recipe
@@ -36,10 +29,6 @@ TRAINING_FLOPS_PER_MAC = 6
 
 SUSTAINED_FLOPS = {"one A100-class GPU in bf16": 50e12, "one CPU core": 20e9}
 """Assumed floating-point operations per second in training, for the estimate of a plan."""
-
-
-DIGESTS = (("files", folder_digest), ("annotations", annotations_digest))
-"""What a data set's content holds of a folder of one's own, and what it is made by."""
 
 
 class Cost(BaseModel):
@@ -342,58 +331,3 @@ def plan_rows(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-# A stored plan ---------------------------------------------------------------------------------
-
-
-def plan_key(path: Path, overrides: tuple[str, ...]) -> str:
-    """Return a digest of all that a plan follows from, but own image folders.
-
-    That is the space with its overrides, the code of this package, and the plug-ins installed.
-    """
-    document = read_document(path, overrides)
-    package = Path(__file__).parent
-    code = [
-        (file.relative_to(package).as_posix(), file.stat().st_mtime_ns, file.stat().st_size)
-        for file in sorted(package.rglob("*.py"))
-    ]
-    plugins = sorted(
-        (point.group, point.name, point.dist.name if point.dist else "", _version(point))
-        for part in (ATTENTION, BACKBONES, DATASETS, TASKS)
-        for point in metadata.entry_points(group=part.package)
-    )
-    space = [document.data, document.sound]  # what is unsound is never the key of a stored plan
-    content = json.dumps([space, code, plugins], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
-
-
-def plan_path(folder: Path, study: str) -> Path:
-    """Return where the plan of a sweep is stored in a working folder."""
-    return folder / "studies" / study / "plan.json"
-
-
-def stored_plan(path: Path, key: str) -> Plan | None:
-    """Return the plan stored at ``path`` if it was made under ``key`` and from the same images."""
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if stored["key"] != key:
-            return None
-        plan = Plan.model_validate(stored["plan"])
-        for planned in plan.trials[:1]:  # all have one data set
-            content = planned.trial.dataset_content
-            root = Path(str(planned.trial.dataset_settings["root"])).expanduser()
-            if any(name in content and content[name] != digest(root) for name, digest in DIGESTS):
-                return None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # no plan or no images, or a plan of another version: it is made anew
-    return plan
-
-
-def plan_record(plan: Plan, key: str) -> str:
-    """Return the text that ``stored_plan`` reads."""
-    return json.dumps({"key": key, "plan": plan.model_dump(mode="json")}, indent=1)
-
-
-def _version(point: metadata.EntryPoint) -> str:
-    return point.dist.version if point.dist else ""

@@ -14,15 +14,20 @@ from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from sweep.ledger import Ledger
+from sweep.ledger import FailureKind, Ledger, Share
 from sweep.models.build import model_of
+from sweep.orchestration.failures import failure_kind
 from sweep.profiling.cost import count_macs_fvcore
 from sweep.spec.trial import Trial
+from sweep.training.checkpoint import Checkpoints
 from sweep.training.loop import EpochReport, train_epochs
+
+ORPHAN_SECONDS = 60.0
+"""How long an attempt waits for the process of an earlier one to end, whose command was killed."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,12 @@ class Job:
     trial: Trial
     folder: str
     """The working folder."""
-    cpus: int
-    gpus: float
+    share: Share
     workers: int
-    keep_best: bool
-    """Keep the best weights of the finished trial."""
+    keep: Literal["none", "best", "last"]
+    """What stays of the checkpoints once it is finished."""
+    continues: str | None = None
+    """Another trial, whose epochs are the first ones of this one."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class Outcome:
 
     metrics: dict[str, float]
     reason: str = ""
+    kind: FailureKind | None = None
 
 
 def attempt(job: Job) -> Generator[EpochReport, None, Outcome]:
@@ -53,22 +60,36 @@ def attempt(job: Job) -> Generator[EpochReport, None, Outcome]:
     Raises:
         RuntimeError: an error that leaves this process unable to use its GPU again.
     """
-    ledger, trial = Ledger(Path(job.folder)), job.trial
-    if (known := ledger.result(trial.trial_id)) and ledger.is_done(trial.trial_id):
-        # Its worker died between storing the result and saying so.
-        ledger.drop_checkpoints(trial.trial_id, keep_best=job.keep_best)
-        return Outcome(known["metrics"])
-    isolate(job.cpus)
-    ledger.begin(trial)
+    ledger, trial_id = Ledger(Path(job.folder)), job.trial.trial_id
+    lock = ledger.training(trial_id)
+    if not lock.wait(ORPHAN_SECONDS):
+        reason = f"it is trained by another process already ({lock.holder()})"
+        return Outcome({}, reason, "transient")
     try:
-        outcome = yield from _trained(job, ledger)
+        return (yield from _attempt(job, ledger))
+    finally:
+        lock.release()
+
+
+def _attempt(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
+    trial_id = job.trial.trial_id
+    if known := ledger.result(trial_id):
+        if not ledger.is_done(trial_id):  # its worker died between storing the result and this
+            ledger.close(trial_id)
+        ledger.drop_checkpoints(trial_id, keep=job.keep)
+        return Outcome(known["metrics"])
+    isolate(job.share.cpus)
+    try:
+        ledger.begin(job.trial, job.share)
+        return (yield from _trained(job, ledger))
     except Exception as error:
-        reason = _reason(error)
-        ledger.fail(trial.trial_id, reason, traceback.format_exc())
+        kind, reason = failure_kind(error), _reason(error)
+        if kind == "disk":  # nothing more can be written; the attempt counts as interrupted
+            return Outcome({}, reason, kind)
+        ledger.fail(trial_id, kind, reason, traceback.format_exc())
         if _poisons_process(error):
             raise
-        return Outcome({}, reason)
-    return outcome
+        return Outcome({}, reason, kind)
 
 
 def isolate(cpus: int) -> None:
@@ -96,12 +117,15 @@ def pick_device(gpus: float) -> torch.device:
 
 def _trained(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
     trial_id = job.trial.trial_id
-    device = pick_device(job.gpus)
+    device = pick_device(job.share.gpus)
+    if job.continues is not None:
+        _continue(job.continues, trial_id, ledger)
     epochs = train_epochs(
         job.trial,
         checkpoint_dir=ledger.checkpoint_folder(trial_id),
         device=device,
         workers=job.workers,
+        pieces=job.share.accumulate,
         notice=partial(ledger.note, trial_id),
     )
     while True:
@@ -118,10 +142,19 @@ def _trained(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
             **asdict(result),
             "fvcore": _fvcore(job.trial),
             "environment": environment(device),
+            "share": asdict(job.share),
         },
     )
-    ledger.drop_checkpoints(trial_id, keep_best=job.keep_best)
+    ledger.drop_checkpoints(trial_id, keep=job.keep)
     return Outcome(result.metrics)
+
+
+def _continue(donor: str, trial_id: str, ledger: Ledger) -> None:
+    """Give a trial that has none the checkpoints of a shorter one."""
+    own = Checkpoints(ledger.checkpoint_folder(trial_id))
+    if not own.exists():
+        own.copy(ledger.checkpoint_folder(donor))
+        ledger.note(trial_id, f"goes on from the checkpoint of trial {donor}, of fewer epochs")
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -156,4 +189,4 @@ def _reason(error: Exception) -> str:
 
 def _poisons_process(error: Exception) -> bool:
     """Tell whether a CUDA context is broken for good; running out of memory does not break it."""
-    return "CUDA error" in str(error) and not isinstance(error, torch.cuda.OutOfMemoryError)
+    return "CUDA error" in str(error) and not isinstance(error, torch.OutOfMemoryError)

@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 
 import torch
 
+from sweep.orchestration.agenda import Agenda
 from sweep.orchestration.attempt import Job, attempt
-from sweep.orchestration.runner import Listener
+
+IDLE_SECONDS = 0.2
+"""Between two questions for a job, while there is none."""
 
 
 class InlineRunner:
-    """Runs jobs in their order; see ``Runner``."""
+    """Runs the jobs of an agenda in its order; see ``Runner``."""
 
     def capacity(self) -> tuple[float, float]:
         return os.cpu_count() or 1, torch.cuda.device_count()
 
-    def run(self, jobs: Sequence[Job], listener: Listener, stop: Callable[[], bool]) -> None:
-        for job in jobs:
-            if stop():
-                return
-            trial_id = job.trial.trial_id
-            listener.started(trial_id)
-            epochs = attempt(job)
-            while not stop():
-                try:
-                    listener.epoch(trial_id, next(epochs))
-                except StopIteration as end:
-                    listener.ended(trial_id, end.value)
-                    break
-            epochs.close()
+    def run(self, agenda: Agenda, stop: Callable[[], bool]) -> None:
+        while not stop() and not agenda.over:
+            job = agenda.next()
+            if job is not None:
+                _run(job, agenda, stop)
+            elif not agenda.over:
+                time.sleep(IDLE_SECONDS)
+
+
+def _run(job: Job, agenda: Agenda, stop: Callable[[], bool]) -> None:
+    trial_id = job.trial.trial_id
+    agenda.started(trial_id)
+    epochs = attempt(job)
+    while not stop():
+        try:
+            if agenda.epoch(trial_id, next(epochs)):
+                break
+        except StopIteration as end:
+            agenda.ended(trial_id, end.value)
+            break
+    epochs.close()

@@ -14,8 +14,9 @@ import shutil
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +37,56 @@ os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items
 import ray  # noqa: E402  # reads the settings above when it is imported
 from ray import tune  # noqa: E402
 
-from sweep.ledger import Ledger  # noqa: E402
+from sweep.errors import UserError  # noqa: E402
+from sweep.ledger import Share  # noqa: E402
+from sweep.orchestration.agenda import Agenda  # noqa: E402
 from sweep.orchestration.attempt import Job, Outcome, attempt  # noqa: E402
-from sweep.orchestration.runner import Listener  # noqa: E402
+from sweep.spec.trial import Trial  # noqa: E402
 from sweep.training.loop import EpochReport  # noqa: E402
 
-WORKER_RESTARTS = 2
-"""How often a trial goes on after the process that trained it died."""
+RAY_RESTARTS = 3
+"""How often Ray itself is started anew after it died under a sweep."""
+
+
+class RayLostError(UserError, RuntimeError):
+    """Ray died, and went on dying."""
 
 
 class RayRunner:
-    """Runs jobs on a Ray cluster of its own on this machine; see ``Runner``.
+    """Runs the jobs of an agenda on a Ray cluster of its own on this machine; see ``Runner``.
 
     Args:
-        max_concurrent: upper limit of trials at once.
+        folder: the working folder, for Ray's log and Tune's own files.
     """
 
-    def __init__(self, max_concurrent: int | None = None) -> None:
-        self.max_concurrent = max_concurrent
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._start()
+
+    def capacity(self) -> tuple[float, float]:
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+
+    def run(self, agenda: Agenda, stop: Callable[[], bool]) -> None:
+        deaths = 0
+        while not stop() and not agenda.over:
+            try:
+                self._fit(agenda, stop)
+            except (ray.exceptions.RayError, tune.TuneError, ConnectionError) as error:
+                deaths += 1
+                if deaths > RAY_RESTARTS:
+                    raise RayLostError(f"Ray died {deaths} times, at last: {error}") from error
+                for trial_id in agenda.running:
+                    agenda.lost(trial_id, "Ray died", str(error))
+                self.close()
+                self._start()
+
+    def close(self) -> None:
+        """Stop the cluster, and with it every trial that still runs."""
+        ray.shutdown()
+        shutil.rmtree(self.folder / "ray", ignore_errors=True)
+
+    def _start(self) -> None:
         with _own_signals():
             ray.init(
                 address="local",  # never one that happens to run here
@@ -63,43 +96,33 @@ class RayRunner:
                 configure_logging=True,
             )
 
-    def capacity(self) -> tuple[float, float]:
-        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-
-    def run(self, jobs: Sequence[Job], listener: Listener, stop: Callable[[], bool]) -> None:
-        first = jobs[0]
-        scratch = Path(first.folder).absolute() / "ray"
+    def _fit(self, agenda: Agenda, stop: Callable[[], bool]) -> None:
+        """Let Tune run jobs until the agenda is over, or the sweep was asked to stop."""
+        ear = _Ear(agenda, stop)
         tuner = tune.Tuner(
-            tune.with_resources(TrialActor, {"cpu": first.cpus, "gpu": first.gpus}),
-            param_space={"job": tune.grid_search([_plain(job) for job in jobs])},
+            tune.with_resources(TrialActor, _resources),
             tune_config=tune.TuneConfig(
+                search_alg=_Jobs(ear),
+                num_samples=-1,  # the searcher says when it is over
                 reuse_actors=True,
-                max_concurrent_trials=self.max_concurrent,
-                trial_name_creator=_trial_id,
-                trial_dirname_creator=_trial_id,
+                trial_name_creator=_name,
+                trial_dirname_creator=_name,
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                storage_path=str(scratch),
+                storage_path=str((self.folder / "ray").absolute()),
                 verbose=0,
-                stop=_Stopper(stop),
+                stop=ear,
                 progress_reporter=_Silent(),
-                callbacks=[_Relay(listener, Ledger(Path(first.folder)))],
+                callbacks=[_Relay(ear)],
                 # Ours are in the ledger; Tune would ask for one at the end of every trial.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=WORKER_RESTARTS),
+                # The agenda tries again, after a while, and with what the trial needs.
+                failure_config=tune.FailureConfig(max_failures=0),
             ),
         )
-        try:
-            with _quiet(Path(first.folder) / "ray.log"):
-                tuner.fit()
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-    def close(self) -> None:
-        """Stop the cluster, and with it every trial that still runs."""
-        ray.shutdown()
+        with _quiet(self.folder / "ray.log"):
+            tuner.fit()
 
 
 @contextmanager
@@ -139,6 +162,7 @@ class TrialActor(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.cleanup()
+        self._id = new_config["job"]["id"]
         self._epochs = attempt(_job(new_config["job"]))
         return True
 
@@ -148,8 +172,8 @@ class TrialActor(tune.Trainable):
             report = next(self._epochs)
         except StopIteration as end:
             outcome: Outcome = end.value
-            return {"done": True, "metrics": outcome.metrics, "reason": outcome.reason}
-        return {"done": False, "epoch": report.epoch, "metrics": report.metrics}
+            return {"id": self._id, "done": True, **vars(outcome)}
+        return {"id": self._id, "done": False, **vars(report)}
 
     def cleanup(self) -> None:
         if self._epochs is not None:
@@ -157,62 +181,71 @@ class TrialActor(tune.Trainable):
             self._epochs = None
 
 
-class _Relay(tune.Callback):
-    """Tells the listener what Tune tells its callbacks."""
+class _Ear(tune.Stopper):
+    """Hears the result of every step, and says which trial ends with it, or that all do."""
 
-    def __init__(self, listener: Listener | None, ledger: Ledger) -> None:
-        self.listener, self.ledger = listener, ledger
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Be stored without the listener: for a restore by Tune, which never happens."""
-        return _Relay, (None, self.ledger)
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if self.listener:
-            self.listener.started(_trial_id(trial))
-
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if self.listener:
-            self.listener.restarted(_trial_id(trial))
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Close a trial that Tune gave up, because its worker died too often."""
-        trial_id = _trial_id(trial)
-        if self.ledger.entry(trial_id).state != "failed":
-            error = trial.get_error()
-            last = str(error).strip().splitlines()[0] if error else "no reason given"
-            reason = f"the worker process died {WORKER_RESTARTS + 1} times, at last: {last}"
-            self.ledger.fail(trial_id, reason, str(error))
-        if self.listener:
-            self.listener.ended(trial_id, Outcome({}, self.ledger.entry(trial_id).reason))
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        if self.listener is None:
-            return
-        if result["done"]:
-            self.listener.ended(_trial_id(trial), Outcome(result["metrics"], result["reason"]))
-        else:
-            report = EpochReport(result["epoch"], result["metrics"])
-            self.listener.epoch(_trial_id(trial), report)
-
-
-class _Stopper(tune.Stopper):
-    """Ends everything once the sweep was asked to stop; a step that runs comes to its end."""
-
-    def __init__(self, stop: Callable[[], bool] | None) -> None:
-        self.stop = stop
+    def __init__(self, agenda: Agenda | None, stop: Callable[[], bool]) -> None:
+        self.agenda, self.stop = agenda, stop
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Be stored without the signals: for a restore by Tune, which never happens."""
-        return _Stopper, (None,)
+        """Be stored without the agenda: for a restore by Tune, which never happens."""
+        return _Ear, (None, bool)
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return self.stop_all()
+        if self.agenda is None:
+            return False
+        if result["done"]:
+            outcome = Outcome(result["metrics"], result["reason"], result["kind"])
+            self.agenda.ended(result["id"], outcome)
+            return False
+        report = EpochReport(result["epoch"], result["metrics"])
+        return self.agenda.epoch(result["id"], report) or self.stop_all()
 
     def stop_all(self) -> bool:
-        return self.stop is not None and self.stop()
+        return self.agenda is not None and (self.stop() or self.agenda.over)
+
+
+class _Jobs(tune.search.Searcher):
+    """Suggests the jobs of the agenda to Tune, one by one."""
+
+    def __init__(self, ear: _Ear) -> None:
+        super().__init__()
+        self.ear = ear
+
+    def suggest(self, trial_id: str) -> Any:
+        agenda = self.ear.agenda
+        if agenda is None or self.ear.stop_all():
+            return self.FINISHED
+        job = agenda.next()
+        return {"job": _plain(job)} if job else None
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Change nothing: the agenda was told by the ear."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Keep nothing: what is to run is in the ledger."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Is never called."""
+
+
+class _Relay(tune.Callback):
+    """Tells the agenda of starts, and of processes that died."""
+
+    def __init__(self, ear: _Ear) -> None:
+        self.ear = ear
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if self.ear.agenda:
+            self.ear.agenda.started(trial.config["job"]["id"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        error = str(trial.get_error() or "no reason given").strip()
+        if self.ear.agenda:
+            reason = f"the worker process died: {error.splitlines()[0]}"
+            self.ear.agenda.lost(trial.config["job"]["id"], reason, error)
 
 
 class _Silent(tune.ProgressReporter):
@@ -225,16 +258,20 @@ class _Silent(tune.ProgressReporter):
         """Is never called."""
 
 
+def _resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    share = config["job"]["share"]
+    return tune.PlacementGroupFactory([{"CPU": share["cpus"], "GPU": share["gpus"]}])
+
+
 def _plain(job: Job) -> dict[str, Any]:
-    return {**vars(job), "trial": job.trial.model_dump(mode="json"), "id": job.trial.trial_id}
+    return {**asdict(job), "trial": job.trial.model_dump(mode="json"), "id": job.trial.trial_id}
 
 
 def _job(plain: dict[str, Any]) -> Job:
-    from sweep.spec.trial import Trial
-
     fields = {key: value for key, value in plain.items() if key != "id"}
-    return Job(**{**fields, "trial": Trial.model_validate(plain["trial"])})
+    trial, share = Trial.model_validate(plain["trial"]), Share(**plain["share"])
+    return Job(**{**fields, "trial": trial, "share": share})
 
 
-def _trial_id(trial: Any) -> str:
-    return str(trial.config["job"]["id"])
+def _name(trial: Any) -> str:
+    return f"{trial.config['job']['id']}-{trial.trial_id}"

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sweep.errors import UserError
+from sweep.ledger import Share
 from sweep.spec.schema import Resources
 
 
 class NoRoomError(UserError, ValueError):
     """A trial asks for more than the machine or cluster has; it would wait for ever."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one trial gets, in numbers."""
-
-    cpus: int
-    gpus: float
 
 
 def share(resources: Resources, *, cpus: float, gpus: float) -> Share:
@@ -38,3 +29,10 @@ def share(resources: Resources, *, cpus: float, gpus: float) -> Share:
             "run with resources.gpus=auto to use what there is"
         )
     return Share(resources.cpus, wanted)
+
+
+def slots(given: Share, *, cpus: float, gpus: float) -> int:
+    """Return how many trials with such a share fit on a machine or cluster at once."""
+    by_gpu = int(gpus / given.gpus) if given.gpus else None
+    by_cpu = int(cpus / given.cpus)
+    return max(1, by_cpu if by_gpu is None else min(by_cpu, by_gpu))

@@ -1,13 +1,14 @@
 """Running a sweep: making its ledger complete.
 
-What is done already, by this sweep or another one, is not run again; what failed before is tried
-again. Everything is in the working folder when this returns, whatever happened to MLflow.
+What is settled already, by this sweep or another one, is not run again. Everything is in the
+working folder when this returns, whatever happened to MLflow.
 """
 
 from __future__ import annotations
 
 import json
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,15 +18,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweep import __version__
-from sweep.ledger import Ledger, write_text
+from sweep.errors import UserError
+from sweep.ledger import Ledger, Share
+from sweep.orchestration.agenda import Agenda, Listed
 from sweep.orchestration.attempt import Job, Outcome
 from sweep.orchestration.inline import InlineRunner
-from sweep.orchestration.resources import Share, share
+from sweep.orchestration.lengthen import beginnings
+from sweep.orchestration.resources import share
 from sweep.orchestration.runner import Listener, Runner
 from sweep.orchestration.stopping import StopRequest, stoppable
-from sweep.plan import Plan, PlannedTrial, plan_path, plan_record
+from sweep.plan import Plan, PlannedTrial
 from sweep.registry import DATASETS
 from sweep.spec.schema import Space
+from sweep.study import FolderError, StoredStudy, Study
 from sweep.tracking import names
 from sweep.tracking.delivery import Delivery, SweepRecord, TrialRecord
 from sweep.tracking.store import tracking_uri
@@ -37,6 +42,12 @@ DELIVERY_SECONDS = 120.0
 """How long a finished sweep waits for MLflow to take what is left."""
 INTERRUPTED_SECONDS = 10.0
 """How long an interrupted one does."""
+LOCK_SECONDS = 0.5
+"""How long another command may look at the sweep before it counts as running it."""
+
+
+class UnwritableError(UserError, OSError):
+    """The working folder cannot be written to any more; mostly its disk is full."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +64,14 @@ class Failure:
 class Summary:
     """How a run of a sweep ended."""
 
+    plan: Plan
+    """With the trials that a search came to."""
     done: int
     """Trials with a result, those of earlier runs included."""
     ran: int
     """Trials that this run worked on."""
+    stopped: int
+    """Trials that a scheduler ended early."""
     failures: tuple[Failure, ...]
     undelivered: str
     """Why MLflow does not have everything; empty if it has."""
@@ -64,8 +79,36 @@ class Summary:
 
 
 def missing(plan: Plan, ledger: Ledger) -> list[PlannedTrial]:
-    """Return the trials of a plan that can exist and have no result yet, in its order."""
-    return [p for p in plan.runnable if not ledger.is_done(p.trial.trial_id)]
+    """Return the trials of a plan that can exist and are not settled yet, in its order."""
+    return [p for p in plan.runnable if not ledger.entry(p.trial.trial_id).settled]
+
+
+@contextmanager
+def running(study: Study, *, wait: float) -> Iterator[None]:
+    """Be the one command that runs a sweep.
+
+    Args:
+        study: the sweep.
+        wait: seconds to wait for another command that runs it.
+
+    Raises:
+        FolderError: another command runs it, or the folder cannot be written to.
+    """
+    lock = study.lock()
+    try:
+        if not lock.wait(max(wait, LOCK_SECONDS)):
+            raise FolderError(
+                f"sweep {study.name} is run by another command already ({lock.holder()}); "
+                "wait for it with --wait"
+            )
+    except OSError as error:
+        if isinstance(error, FolderError):
+            raise
+        raise FolderError(f"cannot write to {study.folder}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def run_sweep(
@@ -77,101 +120,184 @@ def run_sweep(
     runner: Literal["ray", "inline"],
     listener: Listener,
 ) -> Summary:
-    """Run what a sweep misses and deliver it to MLflow.
+    """Run what a sweep misses and deliver it to MLflow; within ``running``.
 
     Args:
         space: the checked search space.
         plan: its trials.
-        key: of the plan; see ``sweep.plan.plan_key``.
+        key: of the plan; see ``sweep.study.plan_key``.
         folder: the working folder.
         runner: "ray", or "inline" for this process.
         listener: is told what happens.
 
     Raises:
         NoRoomError: a trial asks for more than the machine has.
-        FolderError: another sweep runs in the folder, or it cannot be written to.
+        UnwritableError: the disk is full; all is kept that was there before.
+        RayLostError: Ray died, again and again.
         KeyboardInterrupt: Ctrl-C or SIGTERM; trials that ran are marked, and go on in the next
             run.
         MissingDatasetError: the data set is not here.
     """
-    ledger = Ledger(folder)
-    uri = tracking_uri(folder, space.tracking.uri)
-    delivery = Delivery(_record(space, plan), ledger, uri)
-    relay = _Relay(listener, delivery)
-    with ledger.held(), stoppable(relay.stopping) as stop:
-        todo = missing(plan, ledger)
-        try:
-            _run_jobs(space, todo, folder, runner, relay, delivery, stop)
-            if stop() and missing(plan, ledger):
-                raise KeyboardInterrupt
-        except KeyboardInterrupt:
-            for planned in todo:
-                if ledger.interrupt(planned.trial.trial_id):
-                    delivery.notify(planned.trial.trial_id)
-            delivery.close(INTERRUPTED_SECONDS)
-            raise
-        delivered = delivery.close(DELIVERY_SECONDS)
-    # Only now: a stored plan says that nothing but its trials stands between it and "all done".
-    write_text(plan_path(folder, plan.study), plan_record(plan, key))
-    return Summary(
-        done=sum(ledger.is_done(p.trial.trial_id) for p in plan.runnable),
-        ran=len(todo),
-        failures=tuple(_failures(todo, ledger)),
-        undelivered="" if delivered else delivery.problem or "MLflow did not answer in time",
-        uri=uri,
+    return _Sweep(space, plan, key, folder, listener).run(runner)
+
+
+class _Sweep:
+    """One run of a sweep."""
+
+    def __init__(
+        self, space: Space, plan: Plan, key: str, folder: Path, listener: Listener
+    ) -> None:
+        self.space, self.plan, self.key = space, plan, key
+        self.folder, self.study = folder, Study(folder, plan.study)
+        self.ledger = Ledger(folder)
+        self.uri = tracking_uri(folder, space.tracking.uri)
+        self.delivery = Delivery(_record(space, plan), self.ledger, self.uri)
+        self.relay = _Relay(listener, self.delivery)
+        self.todo: list[PlannedTrial] = []
+
+    def run(self, kind: Literal["ray", "inline"]) -> Summary:
+        with stoppable(self.relay.stopping) as stop:
+            try:
+                self._prepare()
+                self._run_jobs(kind, stop)
+            except KeyboardInterrupt:
+                self._interrupted()
+                raise
+            except UserError:
+                self._interrupted()
+                raise
+            delivered = self.delivery.close(DELIVERY_SECONDS)
+        self._store(complete=True)
+        return self._summary(delivered)
+
+    def _prepare(self) -> None:
+        """Note what an earlier run left open, and what this one is to do."""
+        ids = [p.trial.trial_id for p in self.plan.runnable]
+        for trial_id in self.ledger.settle(ids):
+            self.ledger.note(trial_id, "its process died; it goes on from its last checkpoint")
+        self.todo = missing(self.plan, self.ledger)
+        for planned in self.todo:
+            if self.ledger.entry(planned.trial.trial_id).state == "failed":
+                self.ledger.retry(planned.trial.trial_id)  # what was lost then may be back
+        self._store(complete=False)
+
+    def _run_jobs(self, kind: Literal["ray", "inline"], stop: StopRequest) -> None:
+        if not self.todo:
+            self.delivery.start()
+            return
+        root = dataset_root(self.space)
+        with _runner(kind, self.folder) as runner:
+            cpus, gpus = runner.capacity()
+            given = share(self.space.resources, cpus=cpus, gpus=gpus)
+            self.delivery.start()
+            agenda = Agenda(
+                Listed(self.todo),
+                self.ledger,
+                _JobMaker(self.space, self.folder, root, given, self.todo),
+                self.relay,
+                limit=self.space.resources.max_concurrent,
+            )
+            try:
+                runner.run(agenda, stop)
+            finally:
+                agenda.release()
+        if agenda.unwritable:
+            raise UnwritableError(_no_room(self.folder, agenda.unwritable))
+        if stop() and not agenda.over:
+            raise KeyboardInterrupt
+
+    def _interrupted(self) -> None:
+        """Mark the trials that ran, and say so to MLflow if it answers soon."""
+        for planned in self.todo:
+            try:
+                if self.ledger.interrupt(planned.trial.trial_id):
+                    self.delivery.notify(planned.trial.trial_id)
+            except OSError:
+                break  # no room for a mark; the next run makes it
+        self.delivery.close(INTERRUPTED_SECONDS)
+
+    def _store(self, *, complete: bool) -> None:
+        document = self.space.document
+        self.study.store(
+            StoredStudy(
+                key=self.key,
+                complete=complete,
+                space=Path(document.path).read_text(encoding="utf-8"),
+                overrides=tuple(document.texts),
+                plan=self.plan,
+            )
+        )
+
+    def _summary(self, delivered: bool) -> Summary:
+        states = [self.ledger.entry(p.trial.trial_id).state for p in self.plan.runnable]
+        return Summary(
+            plan=self.plan,
+            done=states.count("done"),
+            ran=len(self.todo),
+            stopped=states.count("stopped"),
+            failures=tuple(self._failures()),
+            undelivered="" if delivered else self.delivery.problem or "it did not answer in time",
+            uri=self.uri,
+        )
+
+    def _failures(self) -> Iterator[Failure]:
+        for planned in self.plan.runnable:
+            trial_id = planned.trial.trial_id
+            entry = self.ledger.entry(trial_id)
+            if entry.state not in ("done", "stopped"):
+                reason = entry.reason or "did not run to its end"
+                path = self.ledger.failure_path(trial_id)
+                yield Failure(trial_id, planned.name, reason, path)
+
+
+class _JobMaker:
+    """Makes jobs of the trials of one sweep."""
+
+    def __init__(
+        self,
+        space: Space,
+        folder: Path,
+        root: str | None,
+        given: Share,
+        todo: Sequence[PlannedTrial],
+    ) -> None:
+        self.space, self.folder, self.root, self.given = space, folder, root, given
+        self.beginnings = beginnings(todo, Ledger(folder))
+
+    def __call__(self, planned: PlannedTrial, larger: Share | None) -> Job:
+        trial = planned.trial
+        settings = {**trial.dataset_settings, "root": self.root}
+        beginning = self.beginnings.get(trial.trial_id)
+        return Job(
+            trial=trial.model_copy(update={"dataset_settings": settings}),
+            folder=str(self.folder.absolute()),
+            share=larger or self.given,
+            workers=self.space.resources.workers,
+            keep=self.space.general.keep_checkpoints,
+            continues=beginning.trial_id if beginning and not beginning.obstacle else None,
+        )
+
+
+def _no_room(folder: Path, error: str) -> str:
+    free = shutil.disk_usage(folder).free / 2**20
+    return (
+        f"{folder} cannot be written to any more: {error}; {free:,.0f} MiB are free there. Every "
+        "trial is kept up to its last whole epoch: make room, and the same command goes on"
     )
 
 
-def _run_jobs(
-    space: Space,
-    todo: Sequence[PlannedTrial],
-    folder: Path,
-    kind: Literal["ray", "inline"],
-    relay: _Relay,
-    delivery: Delivery,
-    stop: StopRequest,
-) -> None:
-    if not todo:
-        delivery.start()
-        return
-    root = dataset_root(space)
-    with _runner(kind, space.resources.max_concurrent) as runner:
-        cpus, gpus = runner.capacity()
-        given = share(space.resources, cpus=cpus, gpus=gpus)
-        delivery.start()
-        runner.run(_jobs(space, todo, root, folder, given), relay, stop)
-
-
 @contextmanager
-def _runner(kind: Literal["ray", "inline"], max_concurrent: int | None) -> Iterator[Runner]:
+def _runner(kind: Literal["ray", "inline"], folder: Path) -> Iterator[Runner]:
     if kind == "inline":
         yield InlineRunner()
         return
     from sweep.orchestration.ray_tune import RayRunner
 
-    cluster = RayRunner(max_concurrent)
+    cluster = RayRunner(folder)
     try:
         yield cluster
     finally:
         cluster.close()
-
-
-def _jobs(
-    space: Space, todo: Sequence[PlannedTrial], root: str | None, folder: Path, given: Share
-) -> list[Job]:
-    return [
-        Job(
-            trial=planned.trial.model_copy(
-                update={"dataset_settings": {**planned.trial.dataset_settings, "root": root}}
-            ),
-            folder=str(folder.absolute()),
-            cpus=given.cpus,
-            gpus=given.gpus,
-            workers=space.resources.workers,
-            keep_best=space.general.keep_checkpoints == "best",
-        )
-        for planned in todo
-    ]
 
 
 def dataset_root(space: Space) -> str | None:
@@ -182,17 +308,6 @@ def dataset_root(space: Space) -> str | None:
     """
     found = DATASETS[space.dataset].of(space.dataset_settings).find()
     return str(found.absolute()) if found is not None else None
-
-
-def _failures(todo: Sequence[PlannedTrial], ledger: Ledger) -> list[Failure]:
-    failures = []
-    for planned in todo:
-        trial_id = planned.trial.trial_id
-        entry = ledger.entry(trial_id)
-        if entry.state != "done":
-            reason = entry.reason or "did not run to its end"
-            failures.append(Failure(trial_id, planned.name, reason, ledger.failure_path(trial_id)))
-    return failures
 
 
 def _record(space: Space, plan: Plan) -> SweepRecord:
@@ -276,8 +391,9 @@ class _Relay:
         self.listener.started(trial_id)
         self.delivery.notify(trial_id)
 
-    def restarted(self, trial_id: str) -> None:
-        self.listener.restarted(trial_id)
+    def retrying(self, trial_id: str, reason: str, seconds: float) -> None:
+        self.listener.retrying(trial_id, reason, seconds)
+        self.delivery.notify(trial_id)
 
     def epoch(self, trial_id: str, report: EpochReport) -> None:
         self.listener.epoch(trial_id, report)

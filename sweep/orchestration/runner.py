@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
-from sweep.orchestration.attempt import Job, Outcome
+from sweep.orchestration.attempt import Outcome
 from sweep.training.loop import EpochReport
+
+if TYPE_CHECKING:
+    from sweep.orchestration.agenda import Agenda
 
 
 class Listener(Protocol):
@@ -15,8 +18,8 @@ class Listener(Protocol):
     def started(self, trial_id: str) -> None:
         """A trial starts, or goes on."""
 
-    def restarted(self, trial_id: str) -> None:
-        """The process that trained a trial died; the trial goes on from its last checkpoint."""
+    def retrying(self, trial_id: str, reason: str, seconds: float) -> None:
+        """An attempt failed; another one goes on from the last checkpoint, after a while."""
 
     def epoch(self, trial_id: str, report: EpochReport) -> None:
         """A trial finished an epoch; it is in the ledger."""
@@ -29,13 +32,13 @@ class Listener(Protocol):
 
 
 class Runner(Protocol):
-    """Runs jobs until each is done or failed in the ledger."""
+    """Runs the jobs of an agenda."""
 
     def capacity(self) -> tuple[float, float]:
         """Return the CPU cores and GPUs that there are."""
 
-    def run(self, jobs: Sequence[Job], listener: Listener, stop: Callable[[], bool]) -> None:
-        """Run all jobs; failures are told to the listener and are in the ledger.
+    def run(self, agenda: Agenda, stop: Callable[[], bool]) -> None:
+        """Run jobs until the agenda is over.
 
         Once ``stop`` is true, the epochs that run are finished, and nothing else is started.
         """

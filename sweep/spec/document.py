@@ -31,6 +31,8 @@ class Document:
     data: dict[str, Any]
     positions: dict[Place, Position] = field(default_factory=dict)
     overridden: dict[Place, str] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+    """The overrides as they were given."""
     problems: list[Problem] = field(default_factory=list)
     """What is wrong with the text itself; part of every error."""
     lost: list[str] = field(default_factory=list)
@@ -52,6 +54,7 @@ class Document:
 
     def override(self, text: str) -> None:
         """Lay ``field.field=value`` over the data; the value is YAML."""
+        self.texts.append(text)
         name, equals, value = text.partition("=")
         names = re.sub(r"\[([0-9]+)\]", r".\1", name.strip()).split(".")
         if not equals or "" in names:

@@ -74,6 +74,11 @@ class Recipe(BaseModel):
     evaluate: Literal["best", "last"] = "best"
     """Which weights the test split is evaluated with: those of the best validation, or the last."""
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether training for more epochs leaves the first ones as they are."""
+        return self.schedule in ("constant", "step")
+
     @model_validator(mode="before")
     @classmethod
     def _list_to_tuple(cls, data: Any) -> Any:

@@ -75,8 +75,9 @@ class General(Section):
     on_indivisible: Literal["refuse", "nearest"] = "refuse"
     """What happens to a group count that does not divide the channels of a site: the trial is
     refused, or the largest divisor not above it is used and recorded with the trial."""
-    keep_checkpoints: Literal["none", "best"] = "none"
-    """Of a finished trial; an unfinished one always has its last and its best."""
+    keep_checkpoints: Literal["none", "best", "last"] = "none"
+    """Of a finished trial: the best weights, or also the last state, from which more epochs go on
+    where the schedule allows it. An unfinished one always has its last and its best."""
 
 
 class BackboneEntry(Section):

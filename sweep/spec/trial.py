@@ -93,5 +93,19 @@ class Trial(BaseModel):
     @property
     def trial_id(self) -> str:
         """The first 12 hexadecimal digits of SHA-256 over the canonical JSON of ``identity``."""
-        canonical = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+        return _digest(self.identity)
+
+    @property
+    def lineage(self) -> str:
+        """The same digest without the number of epochs.
+
+        Trials that have it in common differ in nothing else.
+        """
+        identity = self.identity
+        recipe = {key: value for key, value in identity["recipe"].items() if key != "epochs"}
+        return _digest({**identity, "recipe": recipe})
+
+
+def _digest(identity: dict[str, Any]) -> str:
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.ledger import Ledger, write_text
+from sweep.durable import read_record, write_record
+from sweep.ledger import Ledger
 from sweep.spec.trial import Trial
 from sweep.tracking import names
 from sweep.tracking.store import experiment_id, find_runs, open_client
@@ -223,7 +224,7 @@ class Delivery:
         self._tag_membership(client, record, cursor)
         self._send_epochs(client, trial_id, cursor)
         self._send_end(client, trial_id, cursor)
-        write_text(_cursor_path(self.ledger, trial_id), json.dumps(asdict(cursor)))
+        write_record(_cursor_path(self.ledger, trial_id), asdict(cursor))
 
     def _run_id(self, client: MlflowClient, record: TrialRecord) -> str:
         """Return the run of a trial; created, and remembered at once, if there is none."""
@@ -354,11 +355,10 @@ def is_delivered(ledger: Ledger, trial_id: str, uri: str, study: str) -> bool:
 
 def read_cursor(ledger: Ledger, trial_id: str, uri: str) -> _Cursor | None:
     """Return what a store has of a trial, or None if it has nothing."""
-    path = _cursor_path(ledger, trial_id)
-    if not path.exists():
+    record = read_record(_cursor_path(ledger, trial_id))
+    if record is None or record["uri"] != uri:
         return None
-    cursor = _Cursor(**json.loads(path.read_text(encoding="utf-8")))
-    return cursor if cursor.uri == uri else None
+    return _Cursor(**record)
 
 
 def run_params(trial: Trial) -> dict[str, Any]:

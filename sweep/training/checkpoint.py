@@ -15,10 +15,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from sweep.durable import write_text
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -43,6 +46,19 @@ class Checkpoints:
         """What ``load_last`` could not use, and why: one line each."""
         self._saved_best: dict[str, str] = {}
         """File and checksum of the best weights that were saved last."""
+
+    def exists(self) -> bool:
+        """Tell whether an epoch was saved."""
+        return (self.folder / MANIFEST).is_file()
+
+    def copy(self, source: Path) -> None:
+        """Take over the checkpoints of another folder; what is damaged there is so here."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        manifest = (source / MANIFEST).read_text(encoding="utf-8")
+        for entry in json.loads(manifest)["epochs"]:
+            for part in entry.values():
+                shutil.copy2(source / part["file"], self.folder)
+        write_text(self.folder / MANIFEST, manifest)
 
     def load_last(self, device: torch.device) -> dict[str, Any] | None:
         """Return the newest whole state that ``save_last`` was given, or None if there is none."""
@@ -111,10 +127,7 @@ class Checkpoints:
     def _commit(self, entries: list[Entry]) -> None:
         """Make these the epochs to go on from, and remove the files of every other one."""
         text = json.dumps({"version": VERSION, "epochs": entries}, indent=1)
-        partial = self.folder / f"{MANIFEST}.{os.getpid()}.partial"
-        _write(partial, text.encode())
-        partial.replace(self.folder / MANIFEST)
-        _sync(self.folder)
+        write_text(self.folder / MANIFEST, text)
         needed = {part["file"] for entry in entries for part in entry.values()}
         for path in self.folder.iterdir():
             if path.suffix in (".pt", ".partial") and path.name not in needed:
@@ -123,12 +136,16 @@ class Checkpoints:
     def _save(self, name: str, content: dict[str, Any]) -> dict[str, str]:
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f"{name}.{os.getpid()}.partial"
-        with partial.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        checksum = _checksum(partial)
-        partial.replace(self.folder / name)
+        try:
+            with partial.open("wb") as file:
+                torch.save(content, file)
+                file.flush()
+                os.fsync(file.fileno())
+            checksum = _checksum(partial)
+            partial.replace(self.folder / name)
+        except BaseException:  # a full disk: leave it the room
+            partial.unlink(missing_ok=True)
+            raise
         return {"file": name, "sha256": checksum}
 
     def _load(self, name: str, device: torch.device) -> dict[str, Any]:
@@ -141,19 +158,3 @@ class Checkpoints:
 def _checksum(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Put the names in a folder on the disk; a rename is lost with the power before that."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -94,6 +94,7 @@ def train_epochs(
     checkpoint_dir: Path,
     device: torch.device,
     workers: int = 0,
+    pieces: int = 1,
     notice: Callable[[str], object] = logger.warning,
 ) -> Generator[EpochReport, None, TrialResult]:
     """Train like ``train``, one epoch for every ``next``; the result is the generator's value.
@@ -103,10 +104,12 @@ def train_epochs(
         checkpoint_dir: folder of this trial's checkpoints.
         device: where to train.
         workers: processes that read a streamed data set.
+        pieces: that every piece of a batch is cut into, to fit the memory of a GPU. The optimizer
+            sees whole batches; a norm over a batch sees its pieces.
         notice: is told of checkpoints that were damaged, one line each.
     """
     checkpoints = Checkpoints(checkpoint_dir)
-    run = _Run(trial, checkpoints, device, workers)
+    run = _Run(trial, checkpoints, device, workers, pieces)
     done = run.resume()
     for problem in checkpoints.damaged:
         notice(f"{problem}; the trial goes on after epoch {len(done)}")
@@ -120,10 +123,16 @@ class _Run:
     """A trial in training: model, optimizer, data, and where it has come to."""
 
     def __init__(
-        self, trial: Trial, checkpoints: Checkpoints, device: torch.device, workers: int
+        self,
+        trial: Trial,
+        checkpoints: Checkpoints,
+        device: torch.device,
+        workers: int,
+        pieces: int,
     ) -> None:
         self.trial, self.recipe = trial, trial.recipe
         self.checkpoints, self.device = checkpoints, device
+        self.pieces = pieces * self.recipe.accumulate
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         seed_everything(trial.seed, "model")
@@ -226,7 +235,7 @@ class _Run:
         """Take one optimizer step; return the mean loss of the batch, still on the device."""
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
-        for part, part_targets in self.task.pieces(images, targets, self.recipe.accumulate):
+        for part, part_targets in self.task.pieces(images, targets, self.pieces):
             with self.precision.autocast():
                 outputs = self.model(part)
                 loss = self.task.loss(outputs, part_targets) * (len(part) / len(images))

@@ -1,0 +1,261 @@
+"""What runs next, and what becomes of what ran: the part that Ray and this process share.
+
+A source says which trials a study wants, in which order. The agenda hands them out as jobs, one by
+one, and sees to it that each is trained by one command only, that what failed for a passing reason
+is tried again after a while, and that what did not fit a GPU gets more of it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from sweep.ledger import Entry, Ledger, Share
+from sweep.lock import Lock
+from sweep.orchestration.attempt import Job, Outcome
+from sweep.orchestration.failures import backoff, enlarged
+from sweep.orchestration.runner import Listener
+from sweep.plan import PlannedTrial
+from sweep.training.loop import EpochReport
+
+LOOK_SECONDS = 2.0
+"""Between two looks at the trials that another command has."""
+
+
+class Source(Protocol):
+    """Which trials a study wants."""
+
+    def next(self) -> PlannedTrial | None:
+        """Return a trial that was not returned before; None if there is none now."""
+
+    def settled(self, trial_id: str) -> None:
+        """Take note that a trial that was returned is settled, whoever ran it."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no trial will come any more, whatever becomes of those that run."""
+
+
+class Listed:
+    """A source of trials that are known beforehand."""
+
+    def __init__(self, trials: Iterable[PlannedTrial]) -> None:
+        self._left = deque(trials)
+
+    def next(self) -> PlannedTrial | None:
+        return self._left.popleft() if self._left else None
+
+    def settled(self, trial_id: str) -> None:
+        """Change nothing: every trial is wanted whatever becomes of the others."""
+
+    @property
+    def exhausted(self) -> bool:
+        return not self._left
+
+
+class EarlyEnd(Protocol):
+    """A scheduler that may end a trial before its last epoch."""
+
+    def reached(self, planned: PlannedTrial, report: EpochReport) -> str:
+        """Return why a trial that reached an epoch is to end; empty if it is to go on."""
+
+
+class Agenda:
+    """Hands out jobs and takes their outcomes.
+
+    Args:
+        source: which trials are wanted.
+        ledger: where they stand.
+        make_job: from a trial and what it gets (None: by the space) to a job.
+        listener: is told what happens to trials.
+        limit: of jobs at once.
+        early_end: ends trials early; None lets all go on.
+        clock: in seconds.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        ledger: Ledger,
+        make_job: Callable[[PlannedTrial, Share | None], Job],
+        listener: Listener,
+        *,
+        limit: int | None = None,
+        early_end: EarlyEnd | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.source, self.ledger, self.listener = source, ledger, listener
+        self.make_job, self.early_end, self.clock = make_job, early_end, clock
+        self.limit = limit
+        self.unwritable = ""
+        """Why the working folder cannot be written to any more; empty if it can."""
+        self._planned: dict[str, PlannedTrial] = {}
+        self._claims: dict[str, Lock] = {}
+        self._out: set[str] = set()
+        self._later: list[tuple[float, str]] = []
+        """A heap of (when, trial) of the trials that wait for another attempt."""
+        self._elsewhere: deque[str] = deque()
+        """Trials that another command has."""
+        self._looked = -LOOK_SECONDS
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing runs and nothing will."""
+        waiting = self._out or self._later or self._elsewhere
+        return bool(self.unwritable) or (not waiting and self.source.exhausted)
+
+    @property
+    def running(self) -> list[str]:
+        """The trials whose jobs were handed out and have not ended."""
+        return sorted(self._out)
+
+    def next(self) -> Job | None:
+        """Return a job to run now; None if there is none at the moment, or nothing is left."""
+        if self.unwritable or (self.limit is not None and len(self._out) >= self.limit):
+            return None
+        job = None
+        with self._writing():
+            job = self._due() or self._freed() or self._fresh()
+        return job
+
+    def started(self, trial_id: str) -> None:
+        """Take note that a job has been begun."""
+        self.listener.started(trial_id)
+
+    def epoch(self, trial_id: str, report: EpochReport) -> bool:
+        """Take note of an epoch; return whether the trial is to end with it."""
+        self.listener.epoch(trial_id, report)
+        if self.early_end is None:
+            return False
+        planned = self._planned[trial_id]
+        if report.epoch >= planned.trial.recipe.epochs:
+            return False
+        reason = self.early_end.reached(planned, report)
+        if not reason:
+            return False
+        with self._writing():
+            self.ledger.stop(trial_id, reason)
+            self.ledger.drop_checkpoints(trial_id, keep=self.make_job(planned, None).keep)
+            self._settle(trial_id, Outcome(report.metrics, reason))
+        return True
+
+    def ended(self, trial_id: str, outcome: Outcome) -> None:
+        """Take the outcome of a job, which the ledger has already."""
+        if trial_id not in self._out:
+            return  # it was ended early, and its process says so now
+        with self._writing():
+            match outcome.kind:
+                case "disk":
+                    self.unwritable = outcome.reason
+                case "memory" | "transient":
+                    self._try_again(trial_id, outcome)
+                case _:
+                    self._settle(trial_id, outcome)
+
+    def lost(self, trial_id: str, reason: str, details: str) -> None:
+        """Take note that the process of a job died, or could not go on."""
+        with self._writing():
+            entry = self.ledger.entry(trial_id)
+            if entry.state not in ("done", "failed"):
+                self.ledger.fail(trial_id, "transient", reason, details)
+                entry = self.ledger.entry(trial_id)
+            metrics = (self.ledger.result(trial_id) or {}).get("metrics", {})
+            self.ended(trial_id, Outcome(metrics, entry.reason, entry.kind))
+
+    def release(self) -> None:
+        """Let go of all trials."""
+        for claim in self._claims.values():
+            claim.release()
+        self._claims.clear()
+
+    # Where jobs come from ------------------------------------------------------------------
+
+    def _due(self) -> Job | None:
+        """Return a job whose time for another attempt has come."""
+        if not self._later or self._later[0][0] > self.clock():
+            return None
+        _, trial_id = heapq.heappop(self._later)
+        return self._job(trial_id)
+
+    def _freed(self) -> Job | None:
+        """Return a job that another command had and did not bring to its end."""
+        if not self._elsewhere or self.clock() - self._looked < LOOK_SECONDS:
+            return None
+        self._looked = self.clock()
+        for _ in range(len(self._elsewhere)):
+            if job := self._take(self._elsewhere.popleft()):
+                return job
+        return None
+
+    def _fresh(self) -> Job | None:
+        while planned := self.source.next():
+            self._planned[planned.trial.trial_id] = planned
+            if job := self._take(planned.trial.trial_id):
+                return job
+        return None
+
+    def _take(self, trial_id: str) -> Job | None:
+        """Return the job of a trial, unless it is settled, or another command has it."""
+        claim = self.ledger.claim(trial_id)
+        if not claim.take():
+            if trial_id not in self._elsewhere:
+                self._elsewhere.append(trial_id)
+            return None
+        self._claims[trial_id] = claim
+        entry = self.ledger.entry(trial_id)  # only now: another command may just have ended it
+        if entry.settled:
+            result = self.ledger.result(trial_id) if entry.state == "done" else None
+            metrics = result["metrics"] if result else {}
+            self._settle(trial_id, Outcome(metrics, entry.reason, entry.kind))
+            return None
+        return self._job(trial_id)
+
+    def _job(self, trial_id: str) -> Job:
+        self._out.add(trial_id)
+        return self.make_job(self._planned[trial_id], self.ledger.entry(trial_id).larger)
+
+    # What becomes of them ------------------------------------------------------------------
+
+    def _try_again(self, trial_id: str, outcome: Outcome) -> None:
+        """Give a trial another attempt, if one may end better."""
+        entry = self.ledger.entry(trial_id)
+        wait = backoff(entry.fruitless)
+        if outcome.kind == "memory":
+            wait = 0.0 if self._enlarge(trial_id, entry) else None
+        if wait is None:
+            self._settle(trial_id, outcome)  # the next run of the sweep tries again
+            return
+        self._out.discard(trial_id)
+        heapq.heappush(self._later, (self.clock() + wait, trial_id))
+        self.listener.retrying(trial_id, outcome.reason, wait)
+
+    def _enlarge(self, trial_id: str, entry: Entry) -> bool:
+        """Give a trial more of the GPU, or smaller pieces; return whether there was more."""
+        recipe = self._planned[trial_id].trial.recipe
+        assert entry.share is not None
+        larger = enlarged(entry.share, recipe.batch_size, recipe.accumulate)
+        if larger is None:
+            reason = f"{entry.reason} (on a whole GPU, in the smallest pieces)"
+            details = self.ledger.failure_path(trial_id).read_text(encoding="utf-8")
+            self.ledger.fail(trial_id, "final", reason, details)
+            return False
+        self.ledger.enlarge(trial_id, larger)
+        return True
+
+    def _settle(self, trial_id: str, outcome: Outcome) -> None:
+        self._out.discard(trial_id)
+        self._claims.pop(trial_id).release()
+        self.listener.ended(trial_id, outcome)
+        self.source.settled(trial_id)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Take an error of writing to the working folder as the end of the sweep."""
+        try:
+            yield
+        except OSError as error:
+            self.unwritable = str(error)
