@@ -9,7 +9,7 @@ import ast
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from sweep.registry import ATTENTION, TASKS
 from sweep.spec.labels import module_key, module_labels
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Value = str | int | float | bool | None
-Status = Literal["done", "failed", "unfinished"]
+Status = Literal["done", "failed", "stopped", "unfinished"]
+"""Of a trial; one that a scheduler stopped has not been trained to its end, and has no score."""
+STATUSES: tuple[Status, ...] = get_args(Status)
 
-STATUS: Mapping[str, Status] = {"FINISHED": "done", "FAILED": "failed", "KILLED": "failed"}
 BASELINE = "none"
 """The attention module that is none."""
 OF_THE_MODEL = ("backbone", "stem", "weights", "attention", "sites", "seed")
@@ -51,7 +52,7 @@ class TrialRow:
     seed: int
     status: Status
     reason: str
-    """Why it failed."""
+    """Why it failed, or was stopped."""
     adjusted: str
     """What of its hyperparameters was changed so that the model can exist."""
     params_true: int | None
@@ -162,7 +163,7 @@ def _trial(run: RunRecord, study: str, label: str) -> TrialRow:
             if key not in OF_THE_MODEL and not key.startswith(names.HYPERPARAMETER)
         },
         seed=int(run.params["seed"]),
-        status=STATUS.get(run.status, "unfinished"),
+        status=_status(run),
         reason=run.tags.get(names.REASON, ""),
         adjusted=run.tags.get(names.ADJUSTED, ""),
         metrics={key: value for key, value in run.metrics.items() if key not in costs},
@@ -174,6 +175,14 @@ def _trial(run: RunRecord, study: str, label: str) -> TrialRow:
         },
         **costs,
     )
+
+
+def _status(run: RunRecord) -> Status:
+    if run.status == "FINISHED":
+        return "done"
+    if run.tags.get(names.STATE) == "stopped":
+        return "stopped"
+    return "failed" if run.status == "FAILED" else "unfinished"
 
 
 def _module(run: RunRecord, study: str) -> tuple[str, str | None, dict[str, Value]]:

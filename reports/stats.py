@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.rows import BASELINE, StudyRows, TrialRow, Value
+from reports.rows import BASELINE, Status, StudyRows, TrialRow, Value
 from sweep.tasks.base import Metric
 
 CONFIDENCE = 0.95
@@ -94,8 +94,8 @@ class ConfigRow:
         """Whether it is the backbone without attention."""
         return self.attention == BASELINE
 
-    def count(self, status: str) -> int:
-        """Return the number of trials that are "done", "failed" or "unfinished"."""
+    def count(self, status: Status) -> int:
+        """Return the number of trials of a status."""
         return sum(trial.status == status for trial in self.trials)
 
 

@@ -44,6 +44,7 @@ def _trials(rows: StudyRows) -> str:
     count = len(rows.trials)
     ended = Counter(trial.status for trial in rows.trials)
     parts = [f"{ended['done']} done", f"{ended['failed']} failed"]
+    parts += [f"{ended['stopped']} stopped early"] if ended["stopped"] else []
     parts += [f"{ended['unfinished']} unfinished"] if ended["unfinished"] else []
     missing = max((rows.planned or 0) - count, 0)
     parts += [f"{missing} not started"] if missing else []

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from reports.rows import StudyRows
+from reports.rows import STATUSES, StudyRows
 from reports.stats import ConfigRow, Spread, best_beyond_noise, by_group
 from sweep.tasks.base import Metric
 
@@ -192,6 +192,7 @@ def incomplete_text(config: ConfigRow, metric: str) -> str:
     done = [trial for trial in config.trials if trial.status == "done"]
     counts = {
         "failed": config.count("failed"),
+        "stopped early": config.count("stopped"),
         "unfinished": config.count("unfinished"),
         "finished without a finite number": sum(t.score(metric) is None for t in done),
     }
@@ -425,7 +426,7 @@ def _record(
         "macs": config.macs,
         "macs_fvcore": config.macs_fvcore,
         "seeds": " ".join(str(trial.seed) for trial in config.trials),
-        **{status: config.count(status) for status in ("done", "failed", "unfinished")},
+        **{status: config.count(status) for status in STATUSES},
     }
     for metric in metrics:
         name = f"test_{metric.name}" + ("_pct" if metric.scale == 100 else "")

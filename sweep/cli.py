@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from sweep.errors import UserError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from reports.paper.audit import AuditedCell
-    from reports.paper.statements import Statement
-    from sweep.orchestration.run import Summary
-    from sweep.plan import Plan
     from sweep.tracking.reading import RunRecord
 
+RunnerKind = Literal["ray", "inline"]
+
 USAGE_ERROR, FAILED, INTERRUPTED = 2, 1, 130
-STATUSES = ("planned", "adjusted", "done", "refused")
 
 working_folder = click.option(
     "--dir",
@@ -34,6 +29,16 @@ working_folder = click.option(
     help="Working folder: ledger, checkpoints, MLflow's store, reports. Also $SWEEP_DIR.",
 )
 store_option = click.option("--tracking-uri", help="MLflow store; by default the working folder's.")
+runner_option = click.option(
+    "--runner",
+    type=click.Choice(["ray", "inline"]),
+    default="ray",
+    show_default=True,
+    help="'inline' trains one trial after the other in this process, for debugging.",
+)
+wait_option = click.option(
+    "--wait", is_flag=True, help="If another command runs the sweep, wait until it ends."
+)
 spec_argument = click.argument("spec", type=click.Path(path_type=Path))
 overrides_argument = click.argument("overrides", nargs=-1, metavar="[FIELD=VALUE]...")
 
@@ -51,50 +56,22 @@ def cli() -> None:
 @spec_argument
 @overrides_argument
 @working_folder
-@click.option(
-    "--runner",
-    type=click.Choice(["ray", "inline"]),
-    default="ray",
-    show_default=True,
-    help="'inline' trains one trial after the other in this process, for debugging.",
-)
-def run(spec: Path, overrides: tuple[str, ...], folder: Path, runner: Any) -> None:
+@runner_option
+@wait_option
+def run(
+    spec: Path, overrides: tuple[str, ...], folder: Path, runner: RunnerKind, wait: bool
+) -> None:
     """Run what a sweep is missing.
 
-    Trials that have a result are never run again; those that failed are. Fields of SPEC can be
-    changed on the way: sweep run SPEC recipe.epochs=1 dataset.name=digits 'seeds=[0,1]'.
+    Trials that have a result are never run again; what was cut off goes on from its last
+    checkpoint. Fields of SPEC can be changed on the way:
+    sweep run SPEC recipe.epochs=1 dataset.name=digits 'seeds=[0,1]'.
     """
     from sweep.study import plan_key
 
     key = plan_key(spec, overrides)
-    if _nothing_to_do(spec, overrides, key, folder):
-        return
-    from sweep.display import Display
-    from sweep.ledger import Ledger
-    from sweep.orchestration.run import dataset_root, missing, run_sweep
-    from sweep.plan import make_plan
-    from sweep.spec.load import load_space
-
-    console = _console()
-    space = load_space(spec, overrides)
-    plan = make_plan(space)
-    _show_refused(plan, console)
-    todo = missing(plan, Ledger(folder))
-    console.print(
-        f"{plan.study}: {len(plan.runnable)} trials, "
-        f"{len(plan.runnable) - len(todo)} done, {len(todo)} to run"
-    )
-    if todo:
-        dataset_root(space)  # a missing data set is told before anything is shown to run
-    try:
-        with running(study, wait=math.inf if wait else 0), Display(todo, plan.metric, console) as display:
-            summary = run_sweep(space, plan, key, folder, runner=runner, listener=display)
-    except KeyboardInterrupt:
-        click.echo("interrupted: nothing is lost, the same command goes on from here", err=True)
-        sys.exit(INTERRUPTED)
-    _show_summary(plan, summary, folder, console)
-    if summary.failures:
-        sys.exit(FAILED)
+    if not _nothing_to_do(spec, overrides, key, folder):
+        _run(spec, overrides, key, folder, runner, wait=wait)
 
 
 @cli.command()
@@ -121,7 +98,124 @@ def plan(spec: Path, overrides: tuple[str, ...], folder: Path, as_json: bool) ->
 
         click.echo(json.dumps(rows, indent=1))
     else:
-        _show_plan(made, rows, _console())
+        from sweep.printing import make_console, show_plan
+
+        show_plan(made, rows, make_console())
+
+
+@cli.command()
+@spec_argument
+@overrides_argument
+@working_folder
+def diff(spec: Path, overrides: tuple[str, ...], folder: Path) -> None:
+    """Show what `sweep run` would do now.
+
+    Which trials are new, go on, are tried again, failed for good, or were left out of the grid.
+    """
+    from sweep.ledger import Ledger
+    from sweep.plan import make_plan
+    from sweep.printing import make_console, show_changes
+    from sweep.spec.load import load_space
+    from sweep.standing import changes
+    from sweep.study import Study
+
+    made = make_plan(load_space(spec, overrides))
+    stored = Study(folder, made.study).stored()
+    found = changes(made, stored.plan if stored else None, Ledger(folder))
+    show_changes(found, make_console())
+
+
+@cli.command()
+@click.argument("study")
+@working_folder
+@click.option("--json", "as_json", is_flag=True, help="One object per trial.")
+def status(study: str, folder: Path, as_json: bool) -> None:
+    """Show where every trial of a sweep stands.
+
+    Its state, attempts, last epoch, why it failed or was stopped, and where its log is.
+    """
+    from sweep.ledger import Ledger
+    from sweep.printing import make_console, show_standings
+    from sweep.standing import standings
+    from sweep.study import find_study
+
+    found, stored = find_study(folder, study)
+    trials = standings(stored.plan, Ledger(folder))
+    if as_json:
+        import json
+
+        click.echo(json.dumps([vars(one) for one in trials], indent=1, default=str))
+        return
+    show_standings(trials, make_console())
+    holder = found.lock().holder()
+    click.echo(f"run by {holder}" if holder else "nobody runs it now")
+
+
+@cli.command()
+@click.argument("trial")
+@working_folder
+def logs(trial: str, folder: Path) -> None:
+    """Print what happened to a trial: attempts, log, and the last failure.
+
+    TRIAL is an id as `sweep status` prints it, or its beginning.
+    """
+    from sweep.ledger import Ledger
+    from sweep.standing import only_trial, told
+
+    ledger = Ledger(folder)
+    trial_id = only_trial(ledger, trial)
+    for line in told(ledger.history(trial_id)):
+        click.echo(line)
+    for path in (ledger.log_path(trial_id), ledger.failure_path(trial_id)):
+        if path.exists():
+            click.echo(f"\n{path}\n{path.read_text(encoding='utf-8').rstrip()}")
+
+
+@cli.command()
+@click.argument("study")
+@working_folder
+@click.option("--failed", is_flag=True, help="Only trials that failed.")
+@runner_option
+@wait_option
+def retry(study: str, folder: Path, failed: bool, runner: RunnerKind, wait: bool) -> None:
+    """Run the trials of a sweep again that have no full result.
+
+    Those that failed for good, and, without --failed, those that a scheduler stopped early. The
+    search space is the one of the last run.
+    """
+    from sweep.ledger import Ledger
+    from sweep.orchestration.run import running
+    from sweep.standing import put_back
+    from sweep.study import find_study, plan_key
+
+    found, stored = find_study(folder, study)
+    with running(found, wait=wait, tell=click.echo):
+        again = put_back(stored.plan, Ledger(folder), failed_only=failed)
+    click.echo(f"{len(again)} trials are tried again")
+    key = plan_key(found.space_path, stored.overrides)
+    _run(found.space_path, stored.overrides, key, folder, runner, wait=wait)
+
+
+@cli.command()
+@click.argument("study")
+@working_folder
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def rm(study: str, folder: Path, yes: bool) -> None:
+    """Remove a sweep: its trials, and their runs in MLflow.
+
+    Trials that another sweep has too stay. MLflow keeps deleted runs until `mlflow gc`.
+    """
+    from sweep.removal import own_trials, remove_study
+    from sweep.study import find_study
+
+    found, stored = find_study(folder, study)
+    own = own_trials(found, stored)
+    if not yes:
+        click.confirm(
+            f"Remove {study}, with {len(own)} trials that no other sweep has?", abort=True
+        )
+    remove_study(found, stored, own)
+    click.echo(f"{study} is removed")
 
 
 @cli.command()
@@ -179,6 +273,7 @@ def list_parts() -> None:
 def report(study: str, folder: Path, tracking_uri: str | None, output: Path | None) -> None:
     """Write the tables and figures of a sweep, from MLflow alone."""
     from reports.render import write_report
+    from sweep.printing import store_line
     from sweep.tracking.store import tracking_uri as resolve
 
     target = output or folder / "reports" / study
@@ -186,7 +281,7 @@ def report(study: str, folder: Path, tracking_uri: str | None, output: Path | No
     for path in write_report(study, uri, target):
         click.echo(path)
     click.echo(f"report: {target / 'index.html'}")
-    click.echo(_store_line(uri, folder))
+    click.echo(store_line(uri, folder))
 
 
 @cli.command()
@@ -244,7 +339,9 @@ def audit_papers(as_json: bool) -> None:
 
         click.echo(json.dumps(audit_record(cells, stated), indent=1))
     else:
-        _show_audit(cells, stated, _console())
+        from sweep.printing import make_console, show_audit
+
+        show_audit(cells, stated, make_console())
 
 
 @paper.command()
@@ -340,47 +437,68 @@ def main() -> None:
         sys.exit(USAGE_ERROR)
 
 
+def _run(
+    spec: Path,
+    overrides: tuple[str, ...],
+    key: str,
+    folder: Path,
+    runner: RunnerKind,
+    *,
+    wait: bool,
+) -> None:
+    """Run what is missing of a search space, show it, and exit as it ended."""
+    from sweep.display import Display
+    from sweep.ledger import Ledger
+    from sweep.orchestration.run import dataset_root, missing, run_sweep, running
+    from sweep.plan import make_plan
+    from sweep.printing import make_console, show_refused, show_summary
+    from sweep.spec.load import load_space
+    from sweep.study import Study
+
+    console = make_console()
+    space = load_space(spec, overrides)
+    plan = make_plan(space)
+    show_refused(plan, console)
+    try:
+        with running(Study(folder, plan.study), wait=wait, tell=click.echo):
+            todo = missing(plan, Ledger(folder))
+            console.print(
+                f"{plan.study}: {len(plan.runnable)} trials, "
+                f"{len(plan.runnable) - len(todo)} settled, {len(todo)} to run"
+            )
+            if todo:
+                dataset_root(space)  # a missing data set is told before anything is shown to run
+            with Display(todo, plan.metric, console) as display:
+                summary = run_sweep(space, plan, key, folder, runner=runner, listener=display)
+    except KeyboardInterrupt:
+        click.echo("interrupted: nothing is lost, the same command goes on from here", err=True)
+        sys.exit(INTERRUPTED)
+    show_summary(summary, folder, console)
+    if summary.failures:
+        sys.exit(FAILED)
+
+
 def _nothing_to_do(spec: Path, overrides: tuple[str, ...], key: str, folder: Path) -> bool:
     """Say so and return True if every trial is done and delivered; torch is not imported for it."""
     from sweep.ledger import Ledger
-    from sweep.plan import plan_path, stored_plan
+    from sweep.printing import make_console, show_refused
     from sweep.spec.document import read_document
+    from sweep.study import Study, same_images
     from sweep.tracking.delivery import is_delivered
     from sweep.tracking.store import tracking_uri
 
     document = read_document(spec, overrides).data
-    plan = stored_plan(plan_path(folder, str(document.get("study"))), key)
-    if plan is None:
+    stored = Study(folder, str(document.get("study"))).stored()
+    if stored is None or stored.key != key or not stored.complete or not same_images(stored.plan):
         return False
     uri = tracking_uri(folder, (document.get("tracking") or {}).get("uri"))
-    ledger = Ledger(folder)
+    ledger, plan = Ledger(folder), stored.plan
     if not all(is_delivered(ledger, p.trial.trial_id, uri, plan.study) for p in plan.runnable):
         return False
-    console = _console()
-    _show_refused(plan, console)
+    console = make_console()
+    show_refused(plan, console)
     console.print(f"{plan.study}: all {len(plan.runnable)} trials are done, nothing to run")
     return True
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 200)
-
-
-def _store_line(uri: str, folder: Path) -> str:
-    """Say where the runs are, and the command that opens MLflow's pages on them."""
-    from sweep.tracking.store import tracking_uri
-
-    known = f"--dir {folder}" if tracking_uri(folder) == uri else f"--tracking-uri {uri}"
-    return f"MLflow store: {uri}   (browse it: sweep ui {known})"
-
-
-def _show_refused(plan: Plan, console: Console) -> None:
-    """Print the combinations that cannot exist, each once for all its seeds."""
-    refused = {(p.trial.backbone.name, p.label): p.reason for p in plan.refused}
-    for (backbone, label), reason in refused.items():
-        console.print(f"refused: {backbone} {label}: {reason}", style="yellow", markup=False)
 
 
 def _finished(folder: Path, tracking_uri: str | None) -> Sequence[RunRecord]:
@@ -391,104 +509,6 @@ def _finished(folder: Path, tracking_uri: str | None) -> Sequence[RunRecord]:
     if tracking_uri is not None:
         check_store(tracking_uri)
     return read_finished(resolve(folder, tracking_uri))
-
-
-def _show_audit(
-    cells: Sequence[AuditedCell], stated: Sequence[Statement], console: Console
-) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    from reports.paper.render import verdicts
-
-    table = Table("table", "row", "backbone", "count", box=None)
-    for heading in ("printed", "here", "unit"):
-        table.add_column(heading, justify="left" if heading == "unit" else "right")
-    table.add_column("verdict")
-    table.add_column("explanation")
-    for cell in cells:
-        here = "none" if cell.computed is None else f"{cell.computed:.6f}"
-        table.add_row(
-            f"{cell.paper} {cell.table}",
-            *map(escape, (cell.row, cell.backbone, cell.column, cell.printed, here, cell.unit)),
-            cell.verdict,
-            escape(cell.explanation),
-        )
-    console.print(table)
-    for number, statement in enumerate(stated, start=1):
-        failed = "" if statement.holds else "NOT SO: "
-        console.print(f"{number:>2}. {failed}{statement.paper}: {statement.text}", markup=False)
-    for column in ("params", "gflops"):
-        counts = verdicts([cell for cell in cells if cell.column == column])
-        _show_verdicts(column, counts, console)
-    _show_verdicts("all", verdicts(cells), console)
-
-
-def _show_verdicts(what: str, counts: Mapping[str, int], console: Console) -> None:
-    parts = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    console.print(f"{what}: {sum(counts.values())} cells: {parts}")
-
-
-def _show_summary(plan: Plan, summary: Summary, folder: Path, console: Console) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    if summary.failures:
-        table = Table("trial", "what failed", "why", "traceback", title="Failed trials")
-        for failure in summary.failures:
-            cells = (failure.trial_id, failure.label, failure.reason, str(failure.log))
-            table.add_row(*map(escape, cells))
-        console.print(table)
-    console.print(
-        f"{plan.study}: {summary.done} of {len(plan.runnable)} trials done"
-        + (f", {len(summary.failures)} failed" if summary.failures else "")
-        + (f", {len(plan.refused)} refused" if plan.refused else "")
-    )
-    console.print(_store_line(summary.uri, folder), markup=False)
-    if summary.undelivered:
-        console.print(
-            f"MLflow does not have everything yet: {summary.undelivered}. Nothing is lost: "
-            "the same command delivers the rest.",
-            style="yellow",
-            markup=False,
-        )
-
-
-def _show_plan(plan: Plan, rows: list[dict[str, Any]], console: Console) -> None:
-    from rich.table import Table
-
-    from sweep.plan import SUSTAINED_FLOPS
-
-    table = Table("trial", "backbone", "placement", "sites", "module", "seed", box=None)
-    for heading in ("params (M)", "thop (M)", "no norm (M)", "MACs (M)"):
-        table.add_column(heading, justify="right")
-    table.add_column("status")
-    for row, planned in zip(rows, plan.trials, strict=True):
-        counts = (row["params_true"], row["params_thop_like"], row["params_no_norm"], row["macs"])
-        table.add_row(
-            row["trial_id"],
-            row["backbone"],
-            row["placement"],
-            str(len(row["sites"])),
-            planned.label,
-            str(row["seed"]),
-            *(f"{count / 1e6:.3f}" if count is not None else "" for count in counts),
-            row["status"] + (f": {row['reason']}" if row["reason"] else ""),
-        )
-    console.print(table)
-    kinds = {status: sum(row["status"] == status for row in rows) for status in STATUSES}
-    console.print(
-        f"{len(rows)} trials: "
-        + ", ".join(f"{count} {status}" for status, count in kinds.items() if count)
-        + (f"; {plan.duplicates} points of the grid repeat others" if plan.duplicates else "")
-    )
-    flops = plan.training_flops()
-    if flops is not None:
-        hours = ", ".join(
-            f"{flops / rate / 3600:,.1f} h on {device} at {rate / 1e12:g} TFLOP/s"
-            for device, rate in SUSTAINED_FLOPS.items()
-        )
-        console.print(f"training all of them takes {flops / 1e15:,.3f} PFLOP: about {hours}")
 
 
 if __name__ == "__main__":

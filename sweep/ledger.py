@@ -67,6 +67,8 @@ class Entry:
     """Of the last attempt."""
     larger: Share | None = None
     """What the next attempt needs, after the GPU's memory was too small."""
+    full: bool = False
+    """Whether it is to be trained to its end, whatever a scheduler says."""
 
     @property
     def settled(self) -> bool:
@@ -294,6 +296,7 @@ def _after(entry: Entry, event: dict[str, Any], *, fruitful: bool) -> Entry:
         case "interrupt":
             return replace(entry, state="interrupted", ended=time_)
         case "retry":
-            return replace(entry, state="planned", kind=None, reason="", fruitless=0)
+            full = entry.full or entry.state == "stopped"
+            return replace(entry, state="planned", kind=None, reason="", fruitless=0, full=full)
         case unknown:
             raise ValueError(f"history of a newer version: event {unknown!r}")

@@ -1,7 +1,8 @@
 """A sweep as its working folder keeps it: its space, its plan, who runs it.
 
-    studies/<study>/plan.json    the plan of the last run, the space it was made from, and of what
-                    lock         who runs it now
+    studies/<study>/plan.json            the plan of the last run, and what it was made from
+                    search_space.yaml    its search space
+                    lock                 who runs it now
 
 A command that finds the same space, code and data again need not import torch to know the plan; one
 that is given no more than the sweep's name finds all there is to know.
@@ -18,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from sweep.durable import read_record, write_record
+from sweep.durable import read_record, write_record, write_text
 from sweep.errors import UserError
 from sweep.lock import Lock
 from sweep.plan import Plan
@@ -73,8 +74,14 @@ class Study:
         except ValueError:
             return None
 
+    @property
+    def space_path(self) -> Path:
+        """Where the search space of the last run is."""
+        return self.path / "search_space.yaml"
+
     def store(self, study: StoredStudy) -> None:
         """Keep what is known of the sweep."""
+        write_text(self.space_path, study.space)
         write_record(self.path / "plan.json", study.model_dump(mode="json"))
 
 

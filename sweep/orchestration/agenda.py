@@ -117,10 +117,11 @@ class Agenda:
         """Return a job to run now; None if there is none at the moment, or nothing is left."""
         if self.unwritable or (self.limit is not None and len(self._out) >= self.limit):
             return None
-        job = None
-        with self._writing():
-            job = self._due() or self._freed() or self._fresh()
-        return job
+        try:
+            return self._due() or self._freed() or self._fresh()
+        except OSError as error:
+            self.unwritable = str(error)
+            return None
 
     def started(self, trial_id: str) -> None:
         """Take note that a job has been begun."""
@@ -132,7 +133,7 @@ class Agenda:
         if self.early_end is None:
             return False
         planned = self._planned[trial_id]
-        if report.epoch >= planned.trial.recipe.epochs:
+        if report.epoch >= planned.trial.recipe.epochs or self.ledger.entry(trial_id).full:
             return False
         reason = self.early_end.reached(planned, report)
         if not reason:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 import torch
 
@@ -33,12 +34,11 @@ class InlineRunner:
 def _run(job: Job, agenda: Agenda, stop: Callable[[], bool]) -> None:
     trial_id = job.trial.trial_id
     agenda.started(trial_id)
-    epochs = attempt(job)
-    while not stop():
-        try:
-            if agenda.epoch(trial_id, next(epochs)):
-                break
-        except StopIteration as end:
-            agenda.ended(trial_id, end.value)
-            break
-    epochs.close()
+    with closing(attempt(job)) as epochs:
+        while not stop():
+            try:
+                if agenda.epoch(trial_id, next(epochs)):
+                    return
+            except StopIteration as end:
+                agenda.ended(trial_id, end.value)
+                return

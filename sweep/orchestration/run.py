@@ -7,10 +7,11 @@ working folder when this returns, whatever happened to MLflow.
 from __future__ import annotations
 
 import json
+import math
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -84,23 +85,25 @@ def missing(plan: Plan, ledger: Ledger) -> list[PlannedTrial]:
 
 
 @contextmanager
-def running(study: Study, *, wait: float) -> Iterator[None]:
+def running(study: Study, *, wait: bool, tell: Callable[[str], object]) -> Iterator[None]:
     """Be the one command that runs a sweep.
 
     Args:
         study: the sweep.
-        wait: seconds to wait for another command that runs it.
+        wait: until another command that runs it ends.
+        tell: is told that, and whom, one waits for.
 
     Raises:
         FolderError: another command runs it, or the folder cannot be written to.
     """
     lock = study.lock()
     try:
-        if not lock.wait(max(wait, LOCK_SECONDS)):
-            raise FolderError(
-                f"sweep {study.name} is run by another command already ({lock.holder()}); "
-                "wait for it with --wait"
-            )
+        if not lock.wait(LOCK_SECONDS):
+            held = f"sweep {study.name} is run by another command ({lock.holder()})"
+            if not wait:
+                raise FolderError(f"{held}; --wait waits until it ends")
+            tell(f"{held}; waiting until it ends")
+            lock.wait(math.inf)
     except OSError as error:
         if isinstance(error, FolderError):
             raise

@@ -1,8 +1,10 @@
 """From the ledger to MLflow: in the background, in batches, and never twice.
 
 Training never waits for MLflow. A thread reads the journals of the trials that it is told about and
-sends what is new. A metric is sent with the time it was measured at, so that sending it again
-changes nothing; what could not be sent is sent by the next sweep over the same trials.
+sends what is new: the journals are the queue, and what is in memory of it is a set of names. A
+metric is sent with the time it was measured at, so that sending it again changes nothing; what
+could not be sent is sent by the next sweep over the same trials. Of two sweeps that share a trial
+one delivers at a time.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.durable import read_record, write_record
-from sweep.ledger import Ledger
+from sweep.ledger import Ledger, Share
+from sweep.lock import Lock
 from sweep.spec.trial import Trial
 from sweep.tracking import names
 from sweep.tracking.store import experiment_id, find_runs, open_client
@@ -27,6 +30,8 @@ DIGESTS = ("files", "annotations")
 """Of a data set's content: what tells two folders of a user's own apart."""
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 5.0
+DELIVERY_LOCK_SECONDS = 30.0
+"""How long one trial of another command's is waited for."""
 BATCH = 1000
 """Metrics that MLflow takes in one request."""
 
@@ -106,7 +111,12 @@ class Delivery:
             self._pending.update(trial_ids)
 
     def close(self, timeout: float) -> bool:
-        """Deliver the rest; return whether all was delivered within ``timeout`` seconds."""
+        """Deliver the rest; return whether all was delivered within ``timeout`` seconds.
+
+        Nothing was if delivering was never started.
+        """
+        if self._thread.ident is None:
+            return False
         self._closing.set()
         self._wake.set()
         self._thread.join(timeout)
@@ -137,7 +147,7 @@ class Delivery:
             with self._lock:
                 self._pending.discard(trial_id)
             try:
-                self._deliver(client, self._records[trial_id])
+                self._deliver_alone(client, self._records[trial_id])
             except Exception:
                 self.notify(trial_id)
                 raise
@@ -213,11 +223,21 @@ class Delivery:
 
     # A trial's run -------------------------------------------------------------------------
 
+    def _deliver_alone(self, client: MlflowClient, record: TrialRecord) -> None:
+        """Deliver a trial while no other process does."""
+        lock = Lock(self.ledger.trial_folder(record.trial.trial_id) / "delivery")
+        if not lock.wait(DELIVERY_LOCK_SECONDS):
+            raise TimeoutError(f"another command delivers the trial: {lock.holder()}")
+        try:
+            self._deliver(client, record)
+        finally:
+            lock.release()
+
     def _deliver(self, client: MlflowClient, record: TrialRecord) -> None:
         """Bring a trial's run up to its ledger folder; a second time changes nothing."""
         trial_id = record.trial.trial_id
-        run_id = self._run_id(client, record)
         cursor = read_cursor(self.ledger, trial_id, self.uri)
+        run_id = self._run_id(client, record, cursor)
         if cursor is None or cursor.run_id != run_id:  # new, or its run was deleted in MLflow
             cursor = _Cursor(self.uri, run_id)
             self._describe(client, run_id, record)
@@ -226,12 +246,16 @@ class Delivery:
         self._send_end(client, trial_id, cursor)
         write_record(_cursor_path(self.ledger, trial_id), asdict(cursor))
 
-    def _run_id(self, client: MlflowClient, record: TrialRecord) -> str:
+    def _run_id(self, client: MlflowClient, record: TrialRecord, cursor: _Cursor | None) -> str:
         """Return the run of a trial; created, and remembered at once, if there is none."""
-        trial = record.trial
-        if trial.trial_id not in self._runs:
-            self._runs[trial.trial_id] = self._create(client, record)
-        return str(self._runs[trial.trial_id].info.run_id)
+        trial_id = record.trial.trial_id
+        known = self._runs.get(trial_id)
+        if known is None or (cursor and cursor.run_id != known.info.run_id):
+            # It may have been made since this sweep began, by another one.
+            made = list(find_runs(client, f"tags.`{names.TRIAL_ID}` = '{trial_id}'"))
+            ours = [run for run in made if cursor and run.info.run_id == cursor.run_id]
+            self._runs[trial_id] = next(iter([*ours, *made]), None) or self._create(client, record)
+        return str(self._runs[trial_id].info.run_id)
 
     def _create(self, client: MlflowClient, record: TrialRecord) -> Run:
         trial = record.trial
@@ -303,10 +327,16 @@ class Delivery:
                 client.update_run(cursor.run_id, status="RUNNING")
                 cursor.ended = 0.0
             return
-        if entry.ended <= cursor.ended:
+        if entry.ended <= cursor.ended or entry.state == "planned":
             return
         result = self.ledger.result(trial_id) if entry.state == "done" else None
-        tags, metrics = [RunTag(names.REASON, entry.reason)], []
+        tags = [
+            RunTag(names.STATE, entry.state),
+            RunTag(names.REASON, entry.reason),
+            RunTag(names.ATTEMPTS, str(entry.attempts)),
+            *(RunTag(names.SHARE + k, str(v)) for k, v in vars(entry.share or Share(0, 0)).items()),
+        ]
+        metrics = []
         if result is not None:
             numbers = {
                 **result["metrics"],
@@ -335,7 +365,7 @@ class Delivery:
             client.log_artifact(cursor.run_id, str(best[-1]), "checkpoints")
         client.set_terminated(
             cursor.run_id,
-            {"done": "FINISHED", "interrupted": "KILLED"}.get(entry.state, "FAILED"),
+            {"done": "FINISHED", "failed": "FAILED"}.get(entry.state, "KILLED"),
             end_time=int(entry.ended * 1000),
         )
         cursor.ended = entry.ended
@@ -351,6 +381,12 @@ def is_delivered(ledger: Ledger, trial_id: str, uri: str, study: str) -> bool:
         and study in cursor.studies
         and cursor.ended == entry.ended
     )
+
+
+def delivered_for(ledger: Ledger, trial_id: str) -> list[str]:
+    """Return the sweeps that a trial was delivered for."""
+    record = read_record(_cursor_path(ledger, trial_id))
+    return list(record["studies"]) if record else []
 
 
 def read_cursor(ledger: Ledger, trial_id: str, uri: str) -> _Cursor | None:

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from sweep.orchestration.attempt import Outcome
-from sweep.orchestration.run import Summary, run_sweep
+from sweep.orchestration.run import Summary, run_sweep, running
 from sweep.plan import Plan, make_plan
 from sweep.spec.load import load_space
+from sweep.study import Study
 from sweep.tracking.store import open_client
 from sweep.training.loop import EpochReport
 
@@ -63,15 +64,15 @@ class Recorder:
 
     on_epoch: Callable[[str, EpochReport], None] = lambda trial_id, report: None
     starts: list[str] = field(default_factory=list)
-    restarts: list[str] = field(default_factory=list)
+    retries: list[tuple[str, str]] = field(default_factory=list)
     epochs: list[tuple[str, int]] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     def started(self, trial_id: str) -> None:
         self.starts.append(trial_id)
 
-    def restarted(self, trial_id: str) -> None:
-        self.restarts.append(trial_id)
+    def retrying(self, trial_id: str, reason: str, seconds: float) -> None:
+        self.retries.append((trial_id, reason))
 
     def epoch(self, trial_id: str, report: EpochReport) -> None:
         self.epochs.append((trial_id, report.epoch))
@@ -110,7 +111,8 @@ def run(tmp_path: Path, folder: Path) -> Callable[..., Run]:
         space = load_space(path, overrides)
         plan = make_plan(space)
         listener = recorder or Recorder()
-        summary = run_sweep(space, plan, "key", into, runner=runner, listener=listener)
+        with running(Study(into, plan.study), wait=False, tell=print):
+            summary = run_sweep(space, plan, "key", into, runner=runner, listener=listener)
         return Run(plan, summary, listener)
 
     return go

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from sweep.ledger import FolderError, Ledger
+from sweep.ledger import Ledger
 from sweep.orchestration.resources import NoRoomError, share
+from sweep.orchestration.run import running
 from sweep.spec.schema import Resources
+from sweep.standing import put_back
+from sweep.study import FolderError, Study
 from sweep.tracking import names
 from tests.orchestration.conftest import Recorder, Run
 
@@ -101,7 +104,7 @@ def test_trial_that_the_grid_left_keeps_its_run_but_is_no_member(run: Runner, fo
     assert members == {"none": "yes", "ca": "no"}
 
 
-def test_diverging_trial_fails_alone_and_is_tried_again(run: Runner, folder: Path) -> None:
+def test_diverging_trial_fails_alone_and_for_good(run: Runner, folder: Path) -> None:
     healthy = run("attention=[none]", "recipe.lr=1e-3")
     diverging = run("attention=[none]", "recipe.lr=1e30", "recipe.epochs=3", study="hot")
     assert not healthy.summary.failures
@@ -113,7 +116,11 @@ def test_diverging_trial_fails_alone_and_is_tried_again(run: Runner, folder: Pat
     assert status["1e+30"].info.status == "FAILED"
     assert status["1e+30"].data.tags[names.REASON] == failure.reason
     again = run("attention=[none]", "recipe.lr=1e30", "recipe.epochs=3", study="hot")
-    assert again.summary.ran == 1
+    assert again.summary.ran == 0  # the same would happen again
+    assert again.summary.failures == diverging.summary.failures
+    assert Ledger(folder).entry(failure.trial_id).attempts == 1
+    put_back(again.plan, Ledger(folder), failed_only=True)
+    run("attention=[none]", "recipe.lr=1e30", "recipe.epochs=3", study="hot")
     assert Ledger(folder).entry(failure.trial_id).attempts == 2
     assert len(runs_of(folder, "trial")) == 2
 
@@ -192,30 +199,38 @@ def test_interrupted_trial_goes_on_from_its_checkpoint(run: Runner, folder: Path
     assert results[0] == results[1]
 
 
-def test_two_commands_do_not_share_a_working_folder(run: Runner, folder: Path) -> None:
+def hold(path: Path) -> subprocess.Popen[str]:
+    """Let another process take a lock, and return it once it has it."""
     code = (
-        "import sys, pathlib; from sweep.ledger import Ledger\n"
-        "with Ledger(pathlib.Path(sys.argv[1])).held():\n"
-        "    print('held', flush=True); sys.stdin.read()\n"
+        "import sys, pathlib; from sweep.lock import Lock\n"
+        "print(Lock(pathlib.Path(sys.argv[1])).take(), flush=True); sys.stdin.read()\n"
     )
     other = subprocess.Popen(
-        [sys.executable, "-c", code, str(folder)],
+        [sys.executable, "-c", code, str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-    with other:
-        assert other.stdout.readline() == "held\n"
-        with pytest.raises(FolderError, match=rf"another sweep runs in .* \(process {other.pid}\)"):
+    assert other.stdout.readline() == "True\n"
+    return other
+
+
+def test_one_command_at_a_time_runs_a_sweep(run: Runner, folder: Path) -> None:
+    with hold(folder / "studies" / "small" / "lock") as other:
+        with pytest.raises(FolderError, match=rf"sweep small is run by .*process {other.pid} on"):
             run("attention=[none]")
+        assert run("attention=[none]", study="another").summary.done == 1
         other.kill()  # the lock of a dead process is no lock
     assert run("attention=[none]").summary.done == 1
 
 
 def test_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    ledger = Ledger(tmp_path / "file" / "sweeps")
-    with pytest.raises(FolderError, match="cannot write to"), ledger.held():
+    study = Study(tmp_path / "file" / "sweeps", "small")
+    with (
+        pytest.raises(FolderError, match="cannot write to"),
+        running(study, wait=False, tell=print),
+    ):
         pass
 
 

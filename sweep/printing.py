@@ -1,0 +1,172 @@
+"""What the commands print: tables and lines for a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from reports.paper.audit import AuditedCell
+    from reports.paper.statements import Statement
+    from sweep.orchestration.run import Summary
+    from sweep.plan import Plan
+    from sweep.standing import Change, Standing
+
+STATUSES = ("planned", "adjusted", "done", "refused")
+
+
+def make_console() -> Console:
+    """Return a console on standard output; wide where that is no terminal."""
+    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 200)
+
+
+def store_line(uri: str, folder: Path) -> str:
+    """Say where the runs are, and the command that opens MLflow's pages on them."""
+    from sweep.tracking.store import tracking_uri
+
+    known = f"--dir {folder}" if tracking_uri(folder) == uri else f"--tracking-uri {uri}"
+    return f"MLflow store: {uri}   (browse it: sweep ui {known})"
+
+
+def show_refused(plan: Plan, console: Console) -> None:
+    """Print the combinations that cannot exist, each once for all its seeds."""
+    refused = {(p.trial.backbone.name, p.label): p.reason for p in plan.refused}
+    for (backbone, label), reason in refused.items():
+        console.print(f"refused: {backbone} {label}: {reason}", style="yellow", markup=False)
+
+
+def show_audit(cells: Sequence[AuditedCell], stated: Sequence[Statement], console: Console) -> None:
+    """Print the audit of the papers."""
+    from reports.paper.render import verdicts
+
+    table = Table("table", "row", "backbone", "count", box=None)
+    for heading in ("printed", "here", "unit"):
+        table.add_column(heading, justify="left" if heading == "unit" else "right")
+    table.add_column("verdict")
+    table.add_column("explanation")
+    for cell in cells:
+        here = "none" if cell.computed is None else f"{cell.computed:.6f}"
+        table.add_row(
+            f"{cell.paper} {cell.table}",
+            *map(escape, (cell.row, cell.backbone, cell.column, cell.printed, here, cell.unit)),
+            cell.verdict,
+            escape(cell.explanation),
+        )
+    console.print(table)
+    for number, statement in enumerate(stated, start=1):
+        failed = "" if statement.holds else "NOT SO: "
+        console.print(f"{number:>2}. {failed}{statement.paper}: {statement.text}", markup=False)
+    for column in ("params", "gflops"):
+        counts = verdicts([cell for cell in cells if cell.column == column])
+        _show_verdicts(column, counts, console)
+    _show_verdicts("all", verdicts(cells), console)
+
+
+def _show_verdicts(what: str, counts: Mapping[str, int], console: Console) -> None:
+    parts = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    console.print(f"{what}: {sum(counts.values())} cells: {parts}")
+
+
+def show_summary(summary: Summary, folder: Path, console: Console) -> None:
+    """Print how a run ended."""
+    plan = summary.plan
+    if summary.failures:
+        table = Table("trial", "what failed", "why", "traceback", title="Failed trials")
+        for failure in summary.failures:
+            cells = (failure.trial_id, failure.label, failure.reason, str(failure.log))
+            table.add_row(*map(escape, cells))
+        console.print(table)
+    console.print(
+        f"{plan.study}: {summary.done} of {len(plan.runnable)} trials done"
+        + (f", {summary.stopped} stopped early" if summary.stopped else "")
+        + (f", {len(summary.failures)} failed" if summary.failures else "")
+        + (f", {len(plan.refused)} refused" if plan.refused else "")
+    )
+    if summary.failures:
+        console.print(f"sweep retry {plan.study} --failed tries these again", markup=False)
+    console.print(store_line(summary.uri, folder), markup=False)
+    if summary.undelivered:
+        console.print(
+            f"MLflow does not have everything yet: {summary.undelivered}. Nothing is lost: "
+            "the same command delivers the rest.",
+            style="yellow",
+            markup=False,
+        )
+
+
+def show_standings(standings: Sequence[Standing], console: Console) -> None:
+    """Print where every trial stands."""
+    table = Table("trial", "what", "state", "attempts", "epoch", "why", "log", box=None)
+    for one in standings:
+        table.add_row(
+            one.trial_id,
+            escape(one.name),
+            one.state,
+            str(one.attempts),
+            f"{one.epoch}/{one.epochs}",
+            escape(one.reason),
+            str(one.log) if one.attempts else "",
+        )
+    console.print(table)
+    console.print(_counted([one.state for one in standings]))
+
+
+def show_changes(changes: Sequence[Change], console: Console) -> None:
+    """Print what the next run does; of what is done already no more than the number."""
+    table = Table("trial", "what", "the next run", "why", box=None)
+    for change in changes:
+        if change.step != "done":
+            step = f"{change.step} after epoch {change.epoch}" if change.epoch else change.step
+            cells = (change.planned.trial.trial_id, change.planned.name, step, change.reason)
+            table.add_row(*map(escape, cells))
+    if table.row_count:
+        console.print(table)
+    console.print(_counted([change.step for change in changes]))
+
+
+def _counted(words: Sequence[str]) -> str:
+    """Return how often each word is there: "4 trials: 3 done, 1 failed"."""
+    counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+    return f"{len(words)} trials" + (f": {counts}" if counts else "")
+
+
+def show_plan(plan: Plan, rows: list[dict[str, Any]], console: Console) -> None:
+    """Print every trial of a plan and what it costs."""
+    from sweep.plan import SUSTAINED_FLOPS
+
+    table = Table("trial", "backbone", "placement", "sites", "module", "seed", box=None)
+    for heading in ("params (M)", "thop (M)", "no norm (M)", "MACs (M)"):
+        table.add_column(heading, justify="right")
+    table.add_column("status")
+    for row, planned in zip(rows, plan.trials, strict=True):
+        counts = (row["params_true"], row["params_thop_like"], row["params_no_norm"], row["macs"])
+        table.add_row(
+            row["trial_id"],
+            row["backbone"],
+            row["placement"],
+            str(len(row["sites"])),
+            planned.label,
+            str(row["seed"]),
+            *(f"{count / 1e6:.3f}" if count is not None else "" for count in counts),
+            row["status"] + (f": {row['reason']}" if row["reason"] else ""),
+        )
+    console.print(table)
+    kinds = {status: sum(row["status"] == status for row in rows) for status in STATUSES}
+    console.print(
+        f"{len(rows)} trials: "
+        + ", ".join(f"{count} {status}" for status, count in kinds.items() if count)
+        + (f"; {plan.duplicates} points of the grid repeat others" if plan.duplicates else "")
+    )
+    flops = plan.training_flops()
+    if flops is not None:
+        hours = ", ".join(
+            f"{flops / rate / 3600:,.1f} h on {device} at {rate / 1e12:g} TFLOP/s"
+            for device, rate in SUSTAINED_FLOPS.items()
+        )
+        console.print(f"training all of them takes {flops / 1e15:,.3f} PFLOP: about {hours}")

@@ -1,0 +1,145 @@
+"""Where the trials of a sweep stand, what its next run would do, and having it do more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sweep.errors import UserError
+from sweep.ledger import Entry, Ledger
+from sweep.plan import Plan, PlannedTrial
+from sweep.registry import nearest
+
+Step = Literal["new", "goes on", "again", "done", "stopped", "failed", "left out"]
+"""What the next run does with a trial: trains it; goes on after its last epoch; tries it again
+after a passing failure; nothing, for three reasons; nothing, because the grid has it no more."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one trial stands."""
+
+    trial_id: str
+    name: str
+    state: str
+    """Of the ledger; a "running" one whose process died is "interrupted"."""
+    attempts: int
+    epoch: int
+    """The last one that was measured."""
+    epochs: int
+    reason: str
+    """Why it failed, was stopped, or has more of the machine than the space says."""
+    log: Path
+
+
+@dataclass(frozen=True)
+class Change:
+    """What the next run of a space does with one trial."""
+
+    planned: PlannedTrial
+    step: Step
+    epoch: int
+    reason: str
+
+
+def standings(plan: Plan, ledger: Ledger) -> list[Standing]:
+    """Return where every trial of a plan stands, in its order."""
+    return [_standing(planned, ledger) for planned in plan.runnable]
+
+
+def changes(plan: Plan, before: Plan | None, ledger: Ledger) -> list[Change]:
+    """Return what a run does with the trials of a plan, and of the one before it."""
+    found = [_change(planned, ledger) for planned in plan.runnable]
+    kept = {planned.trial.trial_id for planned in plan.runnable}
+    for planned in before.runnable if before else ():
+        if planned.trial.trial_id not in kept:
+            state = ledger.entry(planned.trial.trial_id).state
+            found.append(Change(planned, "left out", 0, f"{state}; what there is of it stays"))
+    return found
+
+
+def only_trial(ledger: Ledger, start: str) -> str:
+    """Return the one trial whose id starts so.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    known = ledger.trial_ids()
+    found = [trial_id for trial_id in known if trial_id.startswith(start)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(f"{len(found)} trials start with {start!r}: {', '.join(found[:5])}")
+    guess = nearest(start, known)
+    hint = f"; did you mean {guess}?" if guess else "; `sweep status` lists those of a sweep"
+    raise UserError(f"no trial {start!r} in {ledger.folder}{hint}")
+
+
+def put_back(plan: Plan, ledger: Ledger, *, failed_only: bool) -> list[PlannedTrial]:
+    """Put trials without a full result back among those that are to run; return them.
+
+    Those that failed, and unless ``failed_only`` those that a scheduler stopped: these then train
+    to their end. No other command may run the sweep.
+    """
+    states = ("failed",) if failed_only else ("failed", "stopped")
+    found = [p for p in plan.runnable if ledger.entry(p.trial.trial_id).state in states]
+    for planned in found:
+        ledger.retry(planned.trial.trial_id)
+    return found
+
+
+def told(events: Iterable[dict[str, object]]) -> list[str]:
+    """Return the history of a trial as lines of text."""
+    return [_line(event) for event in events]
+
+
+def _standing(planned: PlannedTrial, ledger: Ledger) -> Standing:
+    trial = planned.trial
+    entry = ledger.entry(trial.trial_id)
+    journal = ledger.journal(trial.trial_id)
+    return Standing(
+        trial_id=trial.trial_id,
+        name=planned.name,
+        state=_state(entry, trial.trial_id, ledger),
+        attempts=entry.attempts,
+        epoch=max((line.epoch for line in journal), default=0),
+        epochs=trial.recipe.epochs,
+        reason=entry.reason or _enlarged(entry),
+        log=ledger.log_path(trial.trial_id),
+    )
+
+
+def _state(entry: Entry, trial_id: str, ledger: Ledger) -> str:
+    if entry.state == "running" and ledger.training(trial_id).is_free():
+        return "interrupted"
+    return entry.state
+
+
+def _enlarged(entry: Entry) -> str:
+    if entry.larger is None:
+        return ""
+    pieces = f", batches in {entry.larger.accumulate} pieces" * (entry.larger.accumulate > 1)
+    return f"did not fit: {entry.larger.gpus:g} GPU{pieces}"
+
+
+def _change(planned: PlannedTrial, ledger: Ledger) -> Change:
+    trial_id = planned.trial.trial_id
+    entry = ledger.entry(trial_id)
+    epoch = max((line.epoch for line in ledger.journal(trial_id)), default=0)
+    if entry.state == "failed":
+        step: Step = "failed" if entry.settled else "again"
+    elif entry.state == "done" or entry.state == "stopped":
+        step = entry.state
+    else:
+        step = "goes on" if epoch else "new"
+    return Change(planned, step, epoch, entry.reason)
+
+
+def _line(event: dict[str, object]) -> str:
+    then = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(str(event["time"]))))
+    known = ("event", "time", "epochs")
+    more = ", ".join(f"{key} {value}" for key, value in event.items() if key not in known)
+    return f"{then} {event['event']} after epoch {event['epochs']}" + (f": {more}" if more else "")
