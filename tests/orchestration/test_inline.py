@@ -203,7 +203,8 @@ def hold(path: Path) -> subprocess.Popen[str]:
     """Let another process take a lock, and return it once it has it."""
     code = (
         "import sys, pathlib; from sweep.lock import Lock\n"
-        "print(Lock(pathlib.Path(sys.argv[1])).take(), flush=True); sys.stdin.read()\n"
+        "lock = Lock(pathlib.Path(sys.argv[1])); print(lock.take(), flush=True)\n"
+        "sys.stdin.read()\n"
     )
     other = subprocess.Popen(
         [sys.executable, "-c", code, str(path)],

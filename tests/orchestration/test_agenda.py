@@ -1,0 +1,247 @@
+"""What runs next: retries, larger shares, other commands' trials, early ends, a full disk."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from sweep.ledger import Ledger, Share
+from sweep.orchestration.agenda import Agenda, Listed
+from sweep.orchestration.attempt import Job, Outcome
+from sweep.orchestration.failures import BACKOFF_SECONDS
+from sweep.plan import PlannedTrial
+from sweep.training.loop import EpochReport
+from tests.orchestration.conftest import Recorder
+from tests.test_ledger import TRIAL
+
+SHARE = Share(cpus=1, gpus=0.25)
+
+
+def planned(seed: int) -> PlannedTrial:
+    trial = TRIAL.model_copy(update={"seed": seed})
+    return PlannedTrial(trial=trial, label="baseline", status="planned", reason="", cost=None)
+
+
+@dataclass
+class Bench:
+    """An agenda over some trials, with a clock that the test moves."""
+
+    folder: Path
+    trials: list[PlannedTrial]
+    now: float = 0.0
+    recorder: Recorder = field(default_factory=Recorder)
+    limit: int | None = None
+    early_end: object = None
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.folder)
+        self.agenda = Agenda(
+            Listed(self.trials),
+            self.ledger,
+            self.job,
+            self.recorder,
+            limit=self.limit,
+            early_end=self.early_end,
+            clock=lambda: self.now,
+        )
+
+    def job(self, trial: PlannedTrial, larger: Share | None) -> Job:
+        return Job(trial.trial, str(self.folder), larger or SHARE, workers=0, keep="none")
+
+    def next_id(self) -> str | None:
+        job = self.agenda.next()
+        return job.trial.trial_id if job else None
+
+    def fails(self, job: Job, kind: str, reason: str = "why") -> None:
+        """Let a job begin and fail as ``attempt`` has it."""
+        self.ledger.begin(job.trial, job.share)
+        self.ledger.fail(job.trial.trial_id, kind, reason, "Traceback")
+        self.agenda.ended(job.trial.trial_id, Outcome({}, reason, kind))
+
+    def finishes(self, job: Job) -> None:
+        self.ledger.begin(job.trial, job.share)
+        self.ledger.finish(job.trial.trial_id, {"metrics": {"test_top1": 0.5}})
+        self.agenda.ended(job.trial.trial_id, Outcome({"test_top1": 0.5}))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    made: list[Bench] = []
+
+    def make(count: int = 1, **more: object) -> Bench:
+        made.append(Bench(tmp_path, [planned(seed) for seed in range(count)], **more))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.agenda.release()
+
+
+def test_trials_come_in_their_order_each_once(bench: Callable[..., Bench]) -> None:
+    at = bench(3)
+    ids = [p.trial.trial_id for p in at.trials]
+    jobs = [at.agenda.next() for _ in ids]
+    assert [job.trial.trial_id for job in jobs] == ids
+    assert at.agenda.next() is None
+    assert not at.agenda.over  # they run
+    for job in jobs:
+        at.finishes(job)
+    assert at.agenda.over
+    assert list(at.recorder.outcomes) == ids
+
+
+def test_settled_trials_are_not_run(bench: Callable[..., Bench]) -> None:
+    at = bench(3)
+    done, dead, left = (p.trial for p in at.trials)
+    at.ledger.begin(done, SHARE)
+    at.ledger.finish(done.trial_id, {"metrics": {"test_top1": 1.0}})
+    at.ledger.begin(dead, SHARE)
+    at.ledger.fail(dead.trial_id, "final", "NonFiniteLossError", "")
+    assert at.next_id() == left.trial_id
+    assert at.recorder.outcomes[done.trial_id] == Outcome({"test_top1": 1.0})
+    assert at.recorder.outcomes[dead.trial_id].reason == "NonFiniteLossError"
+
+
+def test_what_was_lost_is_tried_again_ever_later_and_then_left(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    (trial_id,) = (p.trial.trial_id for p in at.trials)
+    for seconds in BACKOFF_SECONDS:
+        at.fails(at.agenda.next(), "transient")
+        at.now += seconds - 0.1
+        assert at.next_id() is None
+        assert not at.agenda.over
+        at.now += 0.2
+    assert at.recorder.outcomes == {}
+    at.fails(at.agenda.next(), "transient")
+    assert at.agenda.over
+    assert at.recorder.outcomes[trial_id].reason == "why"
+    assert not at.ledger.entry(trial_id).settled  # the next run of the sweep tries again
+
+
+def test_final_failure_is_not_tried_again(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    at.fails(at.agenda.next(), "final")
+    assert at.agenda.over
+    assert at.recorder.retries == []
+
+
+def test_trial_that_does_not_fit_gets_more_and_then_smaller_pieces(
+    bench: Callable[..., Bench],
+) -> None:
+    at = bench()  # a batch of 128
+    shares = []
+    while job := at.agenda.next():
+        shares.append((job.share.gpus, job.share.accumulate))
+        at.fails(job, "memory", "OutOfMemoryError: CUDA out of memory")
+    assert shares == [(0.25, 1), (0.5, 1), *((1.0, 2**n) for n in range(7))]
+    entry = at.ledger.entry(at.trials[0].trial.trial_id)
+    assert entry.settled
+    assert entry.reason.endswith("(on a whole GPU, in the smallest pieces)")
+    assert at.agenda.over
+
+
+def test_larger_share_outlives_the_command(bench: Callable[..., Bench]) -> None:
+    first = bench()
+    first.fails(first.agenda.next(), "memory")
+    first.agenda.release()
+    assert bench().agenda.next().share.gpus == 0.5
+
+
+def test_worker_that_died_before_its_first_word(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    job = at.agenda.next()
+    at.agenda.lost(job.trial.trial_id, "the worker process died", "details")
+    entry = at.ledger.entry(job.trial.trial_id)
+    assert (entry.state, entry.kind, entry.attempts) == ("failed", "transient", 0)
+    at.now += BACKOFF_SECONDS[0] + 0.1
+    assert at.next_id() == job.trial.trial_id
+
+
+def test_worker_that_died_after_its_last_word(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    job = at.agenda.next()
+    at.ledger.begin(job.trial, SHARE)
+    at.ledger.finish(job.trial.trial_id, {"metrics": {"test_top1": 0.5}})
+    at.agenda.lost(job.trial.trial_id, "the worker process died", "details")
+    assert at.agenda.over
+    assert at.recorder.outcomes[job.trial.trial_id] == Outcome({"test_top1": 0.5})
+
+
+def test_limit_of_jobs_at_once(bench: Callable[..., Bench]) -> None:
+    at = bench(3, limit=2)
+    first, second = at.agenda.next(), at.agenda.next()
+    assert at.agenda.next() is None
+    at.finishes(first)
+    assert at.next_id() == at.trials[2].trial.trial_id
+    assert second.trial.trial_id == at.trials[1].trial.trial_id
+
+
+def test_two_commands_share_the_work_and_no_trial(bench: Callable[..., Bench]) -> None:
+    one, two = bench(2), bench(2)
+    first, second = one.agenda.next(), two.agenda.next()
+    assert first.trial != second.trial
+    assert two.agenda.next() is None
+    assert not two.agenda.over  # the other's trial may come free
+    one.finishes(first)
+    two.finishes(second)
+    for at in (one, two):
+        at.now += 10.0
+        assert at.agenda.next() is None
+        assert at.agenda.over
+        assert len(at.recorder.outcomes) == 2
+
+
+def test_trial_of_a_command_that_ended_is_taken_over(bench: Callable[..., Bench]) -> None:
+    one, two = bench(1), bench(1)
+    job = one.agenda.next()
+    assert two.agenda.next() is None
+    one.agenda.release()  # as when its process ends
+    two.now += 10.0
+    assert two.next_id() == job.trial.trial_id
+
+
+class _AfterTwo:
+    def reached(self, planned: PlannedTrial, report: EpochReport) -> str:
+        return "asha: too low" if report.epoch >= 2 else ""
+
+
+def test_scheduler_ends_a_trial_but_not_one_that_was_put_back(bench: Callable[..., Bench]) -> None:
+    at = bench(early_end=_AfterTwo())
+    job = at.agenda.next()
+    trial_id = job.trial.trial_id
+    at.ledger.begin(job.trial, SHARE)
+    assert not at.agenda.epoch(trial_id, EpochReport(1, {}))
+    assert at.agenda.epoch(trial_id, EpochReport(2, {}))
+    entry = at.ledger.entry(trial_id)
+    assert (entry.state, entry.reason) == ("stopped", "asha: too low")
+    at.agenda.ended(trial_id, Outcome({}))  # the late word of its process changes nothing
+    assert at.agenda.over
+    at.ledger.retry(trial_id)
+    again = bench(early_end=_AfterTwo())
+    again.ledger.begin(again.agenda.next().trial, SHARE)
+    assert not again.agenda.epoch(trial_id, EpochReport(2, {}))
+
+
+def test_full_disk_ends_the_sweep(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = bench(2)
+    job = at.agenda.next()
+    at.agenda.ended(job.trial.trial_id, Outcome({}, "OSError: No space left", "disk"))
+    assert at.agenda.over
+    assert at.agenda.unwritable == "OSError: No space left"
+    assert at.agenda.next() is None
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    at.agenda.release()
+    at = bench(2)
+    job = at.agenda.next()
+    monkeypatch.setattr("sweep.ledger.append_line", full)
+    at.agenda.lost(job.trial.trial_id, "died", "")
+    assert "No space left" in at.agenda.unwritable

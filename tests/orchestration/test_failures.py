@@ -1,0 +1,55 @@
+"""Which failures are tried again."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+import torch
+
+from sweep.attention.base import IndivisibleError
+from sweep.ledger import Share
+from sweep.orchestration.failures import BACKOFF_SECONDS, backoff, enlarged, failure_kind
+from sweep.training.loop import NonFiniteLossError
+
+
+def raised(error: BaseException, cause: BaseException) -> BaseException:
+    error.__cause__ = cause
+    return error
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "memory"),
+        (FULL, "disk"),
+        (raised(RuntimeError("PytorchStreamWriter failed writing file"), FULL), "disk"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "transient"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "transient"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "transient"),
+        (ConnectionResetError("gone"), "transient"),
+        (MemoryError(), "transient"),
+        (NonFiniteLossError(float("nan"), 1, 2), "final"),
+        (IndivisibleError("num_groups (=5) must divide C=64"), "final"),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "final"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), "final"),
+    ],
+)
+def test_kind(error: BaseException, kind: str) -> None:
+    assert failure_kind(error) == kind
+
+
+def test_backoff_grows_and_ends() -> None:
+    waits = [backoff(n) for n in range(1, len(BACKOFF_SECONDS) + 2)]
+    assert waits == [*sorted(BACKOFF_SECONDS), None]
+
+
+def test_pieces_keep_two_images() -> None:
+    assert enlarged(Share(1, 1.0), batch_size=4, accumulate=1) == Share(1, 1.0, 2)
+    assert enlarged(Share(1, 1.0, 2), batch_size=4, accumulate=1) is None
+    assert enlarged(Share(1, 1.0), batch_size=12, accumulate=3) == Share(1, 1.0, 2)
+    assert enlarged(Share(1, 1.0, 2), batch_size=12, accumulate=3) is None
+    assert enlarged(Share(1, 0.7), batch_size=2, accumulate=1) == Share(1, 1.0)
