@@ -36,7 +36,7 @@ from sweep.spec.trial import Trial
 from .test_identity import NO_MATTER, TRIAL
 
 MANY = settings(
-    max_examples=100,
+    max_examples=80,
     phases=[Phase.generate],  # making an example small takes minutes where many are slow
     deadline=None,
     derandomize=True,
