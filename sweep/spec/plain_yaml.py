@@ -95,7 +95,7 @@ def plain_scalar(text: str) -> Any:
     if re.fullmatch(r"0o[0-7]{1,99}|0x[0-9a-fA-F]{1,99}", text):
         return int(text, 0)
     if re.fullmatch(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", text):
-        return float(text)
+        return float(text) + 0.0  # -0.0 is 0.0
     if re.fullmatch(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", text):
         return float(text.replace(".", ""))
     return text

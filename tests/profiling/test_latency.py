@@ -1,0 +1,78 @@
+"""Measured latency: what it runs, what it leaves as it was, and that it is no shorter than it is.
+
+How long a pass takes at most depends on the machine, and is not tested.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sweep.profiling.latency import Latency, measure_latency
+
+PAUSE = 0.004
+
+
+class Slow(nn.Module):
+    """Takes at least PAUSE seconds, and remembers what it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.dropout = nn.Dropout()
+        self.seen: list[tuple[Tensor, Tensor, bool]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(PAUSE)
+        out: Tensor = self.dropout(self.norm(self.conv(x)))
+        self.seen.append((x, out, self.training))
+        return out
+
+
+def test_a_pass_takes_no_less_than_it_takes() -> None:
+    latency = measure_latency(Slow(), 8, batch_size=2, seconds=0.03)
+    assert latency.milliseconds >= 1000 * PAUSE
+    assert latency.iqr >= 0
+    assert latency.batch_size == 2
+    assert latency.images_per_second <= 2 / PAUSE
+
+
+def test_throughput_is_images_over_time() -> None:
+    assert Latency(milliseconds=20.0, iqr=1.0, batch_size=8).images_per_second == 400
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_it_runs_what_it_says_in_eval_mode(dtype: torch.dtype) -> None:
+    model = Slow()
+    measure_latency(model, 8, batch_size=3, dtype=dtype, channels_last=True, seconds=0.01)
+    for images, out, training in model.seen:
+        assert images.shape == (3, 3, 8, 8)
+        assert images.is_contiguous(memory_format=torch.channels_last)
+        assert not training
+        assert not out.requires_grad
+    assert model.conv(model.seen[-1][0]).dtype == torch.float32  # autocast has ended
+    assert model.seen[-1][1].dtype == dtype
+
+
+def test_the_model_is_as_it_was() -> None:
+    model = Slow().train()
+    model.norm.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    threads = torch.get_num_threads()
+    measure_latency(model, 8, seconds=0.01)
+    assert (model.training, model.norm.training, model.dropout.training) == (True, False, True)
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu() -> None:
+    model = nn.Conv2d(3, 64, 7, padding=3).to("cuda")
+    small, large = (measure_latency(model, 256, batch_size=b, seconds=0.2) for b in (1, 64))
+    # The GPU is waited for: 64 images take longer than starting the kernel of one.
+    assert large.milliseconds > 2 * small.milliseconds
