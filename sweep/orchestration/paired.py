@@ -1,0 +1,149 @@
+"""Paired studies: each module against its baseline, seed by seed, until the answer is clear.
+
+The first seeds run at once; every further one only where those before it left the answer open. The
+differences are of the test split: validation has chosen the epoch, and the test split is asked one
+question, whose looks ``sequential`` accounts for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sweep.ledger import Ledger
+from sweep.orchestration.sequential import Decision, SequentialTest
+from sweep.plan import Plan, PlannedTrial
+from sweep.tasks.base import Metric
+
+BASELINE = "none"
+"""The attention module that is none."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One configuration of a module and its baseline, each with one trial per seed."""
+
+    name: str
+    module: tuple[PlannedTrial, ...]
+    baseline: tuple[PlannedTrial, ...]
+
+
+class Paired:
+    """A source of the trials that a paired study needs; see ``sweep.orchestration.agenda.Source``.
+
+    Args:
+        plan: of the study; its seeds are the most that each comparison may take.
+        ledger: where the trials stand.
+        metric: that is compared.
+        alpha, margin, min_seeds: of ``SequentialTest``; the margin is in the metric's points.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        ledger: Ledger,
+        metric: Metric,
+        *,
+        alpha: float,
+        margin: float | None,
+        min_seeds: int,
+    ) -> None:
+        self.ledger, self.metric = ledger, metric
+        self.comparisons = comparisons(plan)
+        seeds = max((len(c.module) for c in self.comparisons), default=min_seeds)
+        self.test = SequentialTest(
+            alpha=alpha, margin=margin, min_seeds=min_seeds, max_seeds=max(seeds, min_seeds)
+        )
+        self._returned: set[str] = set()
+        self._scores: dict[str, float | None] = {}
+        """Of the trials that are settled; None for one without a result."""
+        for comparison in self.comparisons:
+            for planned in (*comparison.module, *comparison.baseline):
+                if ledger.entry(planned.trial.trial_id).settled:
+                    self.settled(planned.trial.trial_id)
+
+    def next(self) -> PlannedTrial | None:
+        for planned in self._wanted():
+            if planned.trial.trial_id not in self._returned:
+                self._returned.add(planned.trial.trial_id)
+                return planned
+        return None
+
+    def settled(self, trial_id: str) -> None:
+        self._returned.add(trial_id)
+        result = self.ledger.result(trial_id)
+        score = result["metrics"].get(f"test_{self.metric.name}") if result else None
+        self._scores[trial_id] = score
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no comparison asks for a trial; one that runs may still leave its own open."""
+        return all(p.trial.trial_id in self._scores for p in self._wanted())
+
+    def decisions(self) -> dict[str, Decision]:
+        """Return what is known of every comparison, by its name."""
+        return {c.name: self.test.decide(self._differences(c)) for c in self.comparisons}
+
+    def _wanted(self) -> list[PlannedTrial]:
+        """Return the trials that the answers of today need, seed by seed."""
+        wanted: dict[int, list[PlannedTrial]] = {}
+        for comparison in self.comparisons:
+            for place in range(self._reach(comparison)):
+                pair = (comparison.baseline[place], comparison.module[place])
+                wanted.setdefault(place, []).extend(pair)
+        every = (planned for place in sorted(wanted) for planned in wanted[place])
+        return list({planned.trial.trial_id: planned for planned in every}.values())
+
+    def _reach(self, comparison: Comparison) -> int:
+        """Return how many seeds a comparison needs: the first ones, then one more while open."""
+        differences = self._differences(comparison)
+        known = next((i for i, d in enumerate(differences) if d is None), len(differences))
+        decision = self.test.decide(differences)
+        if decision.verdict != "open":
+            return decision.n
+        return min(max(self.test.min_seeds, known + 1), len(comparison.module))
+
+    def _differences(self, comparison: Comparison) -> list[float | None]:
+        """Return module minus baseline in points, positive where the module is better."""
+        points = self.metric.scale if self.metric.mode == "max" else -self.metric.scale
+        differences: list[float | None] = []
+        for module, baseline in zip(comparison.module, comparison.baseline, strict=True):
+            ours = self._scores.get(module.trial.trial_id)
+            theirs = self._scores.get(baseline.trial.trial_id)
+            if ours is None or theirs is None:
+                differences.append(None)
+            else:
+                differences.append(points * (ours - theirs))
+        return differences
+
+
+def comparisons(plan: Plan) -> list[Comparison]:
+    """Return every configuration of a module with its baseline, in the order of the plan."""
+    configurations: dict[object, list[PlannedTrial]] = {}
+    for planned in plan.runnable:
+        configurations.setdefault(_configuration(planned), []).append(planned)
+    baselines: Mapping[object, list[PlannedTrial]] = {
+        _host(trials[0]): trials
+        for trials in configurations.values()
+        if trials[0].trial.attention == BASELINE
+    }
+    return [
+        Comparison(_name(trials[0]), tuple(trials), tuple(baselines[_host(trials[0])]))
+        for trials in configurations.values()
+        if trials[0].trial.attention != BASELINE and _host(trials[0]) in baselines
+    ]
+
+
+def _host(planned: PlannedTrial) -> object:
+    """Return what a module and its baseline have in common."""
+    return planned.trial.backbone, planned.trial.recipe
+
+
+def _configuration(planned: PlannedTrial) -> object:
+    """Return what trials that differ in nothing but the seed have in common."""
+    return planned.trial.model_copy(update={"seed": 0}).trial_id
+
+
+def _name(planned: PlannedTrial) -> str:
+    trial = planned.trial
+    return f"{trial.backbone.name} {planned.label} ({trial.placement})"
