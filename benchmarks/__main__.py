@@ -9,7 +9,6 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.scheduling import EARLY, compare
 from sweep.data.base import StreamSplit
 from sweep.data.labelled import ArraySource, Pool, Samples
 from sweep.models.build import build_model
@@ -26,6 +26,7 @@ from sweep.registry import ATTENTION, DATASETS, TASKS
 from sweep.training.loading import StreamLoader, make_loader
 
 ROUNDS = 7
+TRIALS = 500
 SETTINGS = {"sa": {"groups": 32}}
 """Of modules whose default does not fit ResNet-18: 64 groups need 128 channels."""
 
@@ -55,6 +56,31 @@ def show(title: str, seconds: dict[str, list[float]]) -> None:
             f"{1000 * statistics.median(own):.1f}",
             f"{statistics.median(ratios):.2f}",
             f"{min(ratios):.2f} to {max(ratios):.2f}",
+        )
+    Console().print(table)
+
+
+def show_scheduling(measured: dict[str, dict[str, float]]) -> None:
+    """Print the overhead of a trial, and the driver's memory, of each candidate."""
+    table = Table(
+        "candidate",
+        "a trial (ms)",
+        "time / first",
+        f"MiB at {EARLY}",
+        f"MiB at {TRIALS}",
+        "KiB a trial",
+        title=f"scheduling: {TRIALS} trials of one epoch that does nothing",
+    )
+    first = next(iter(measured.values()))["seconds_per_trial"]
+    for name, own in measured.items():
+        growth = 1024 * (own["mib_end"] - own["mib_early"]) / (TRIALS - EARLY)
+        table.add_row(
+            name,
+            f"{1000 * own['seconds_per_trial']:.0f}",
+            f"{own['seconds_per_trial'] / first:.2f}",
+            f"{own['mib_early']:.0f}",
+            f"{own['mib_end']:.0f}",
+            f"{growth:.0f}",
         )
     Console().print(table)
 
@@ -108,52 +134,6 @@ def loaders(device: torch.device) -> dict[str, Callable[[], object]]:
     }
 
 
-def actor_reuse() -> dict[str, list[float]]:
-    """Return seconds per trial on Ray: of the first one, which starts the actor, and of others."""
-    from sweep.orchestration.attempt import Job, Outcome
-    from sweep.orchestration.ray_tune import RayRunner
-    from sweep.plan import make_plan
-    from sweep.spec.load import load_space
-    from sweep.training.loop import EpochReport
-
-    class Clock:
-        ends: list[float]
-
-        def __init__(self) -> None:
-            self.ends = [time.perf_counter()]
-
-        def started(self, trial_id: str) -> None: ...
-        def restarted(self, trial_id: str) -> None: ...
-        def epoch(self, trial_id: str, report: EpochReport) -> None: ...
-        def stopping(self) -> None: ...
-        def ended(self, trial_id: str, outcome: Outcome) -> None:
-            self.ends.append(time.perf_counter())
-
-    space = load_space(
-        Path("search_spaces/quickstart.yaml"),
-        (
-            "recipe.epochs=1",
-            "recipe.warmup_epochs=0",
-            "dataset.subset=64",
-            "attention=[none]",
-            f"seeds={list(range(ROUNDS + 1))}",
-            "backbones=[mobilenet_v2]",
-        ),
-    )
-    clock = Clock()
-    with tempfile.TemporaryDirectory() as folder:
-        jobs = [
-            Job(p.trial, folder, cpus=1, gpus=0, workers=0, keep_best=False)
-            for p in make_plan(space).trials
-        ]
-        runner = RayRunner(max_concurrent=1)
-        clock.ends = [time.perf_counter()]
-        runner.run(jobs, clock, lambda: False)
-        runner.close()
-    seconds = [after - before for before, after in zip(clock.ends, clock.ends[1:], strict=False)]
-    return {"a reused actor": seconds[1:], "a new actor": seconds[:1] * ROUNDS}
-
-
 def audit() -> dict[str, Callable[[], object]]:
     """Return the audit of both papers from a cold start, and the imports that it needs."""
 
@@ -170,11 +150,11 @@ def audit() -> dict[str, Callable[[], object]]:
 
 def main() -> None:
     """Print every comparison."""
-    device = pick_device(1.0)
+    device = pick_device(torch.cuda.device_count())
     torch.set_num_threads(1)
     show(f"attention: a training step on {device.type}", measure(attention_steps(device)))
     show(f"data: an epoch of 1,293 digits on {device.type}", measure(loaders(device)))
-    show("Ray: seconds a trial", actor_reuse())
+    show_scheduling(compare(TRIALS))
     show("The audit of both papers", measure(audit()))
 
 
