@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sweep.tracking.reading import RunRecord
 
 USAGE_ERROR, FAILED, INTERRUPTED = 2, 1, 130
-STATUSES = ("planned", "adjusted", "done", "refused")
+STATUSES = ("planned", "adjusted", "done", "refused", "pruned")
 
 working_folder = click.option(
     "--dir",
@@ -377,10 +377,13 @@ def _store_line(uri: str, folder: Path) -> str:
 
 
 def _show_refused(plan: Plan, console: Console) -> None:
-    """Print the combinations that cannot exist, each once for all its seeds."""
+    """Print the combinations that cannot exist, each once for all its seeds; count the pruned."""
     refused = {(p.trial.backbone.name, p.label): p.reason for p in plan.refused}
     for (backbone, label), reason in refused.items():
         console.print(f"refused: {backbone} {label}: {reason}", style="yellow", markup=False)
+    if plan.pruned:
+        counts = f"{len(plan.pruned)} of {len(plan.trials)}"
+        console.print(f"pruned by constraints: {counts}", style="yellow")
 
 
 def _finished(folder: Path, tracking_uri: str | None) -> Sequence[RunRecord]:
@@ -443,6 +446,7 @@ def _show_summary(plan: Plan, summary: Summary, folder: Path, console: Console) 
         f"{plan.study}: {summary.done} of {len(plan.runnable)} trials done"
         + (f", {len(summary.failures)} failed" if summary.failures else "")
         + (f", {len(plan.refused)} refused" if plan.refused else "")
+        + (f", {len(plan.pruned)} pruned" if plan.pruned else "")
     )
     console.print(_store_line(summary.uri, folder), markup=False)
     if summary.undelivered:
