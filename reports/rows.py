@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from sweep.registry import ATTENTION, TASKS
-from sweep.spec.labels import module_key, module_labels
+from sweep.spec.labels import Module, module_key, module_labels
 from sweep.tasks.base import Metric
 from sweep.tracking import names
 from sweep.tracking.reading import Refusal, RunRecord, StudyRecord
@@ -44,6 +44,8 @@ class TrialRow:
     """Name of the policy; "none" for a baseline."""
     attention: str
     preset: str | None
+    part: str | None
+    """What the module is without, where its study takes it apart."""
     label: str
     """Of the module, as tables print it."""
     hyperparameters: Mapping[str, Value]
@@ -154,7 +156,8 @@ def _trial(run: RunRecord, study: str, label: str) -> TrialRow:
         weights=run.params["weights"],
         placement=run.tags.get(names.per_sweep(names.PLACEMENT, study), ""),
         attention=run.params["attention"],
-        preset=_preset(run, study),
+        preset=_name(run, study, names.PRESET),
+        part=_name(run, study, names.PART),
         label=label,
         hyperparameters=_hyperparameters(run),
         settings={
@@ -185,12 +188,14 @@ def _status(run: RunRecord) -> Status:
     return "failed" if run.status == "FAILED" else "unfinished"
 
 
-def _module(run: RunRecord, study: str) -> tuple[str, str | None, dict[str, Value]]:
-    return run.params["attention"], _preset(run, study), _hyperparameters(run)
+def _module(run: RunRecord, study: str) -> Module:
+    preset, part = (_name(run, study, tag) for tag in (names.PRESET, names.PART))
+    return run.params["attention"], preset, part, _hyperparameters(run)
 
 
-def _preset(run: RunRecord, study: str) -> str | None:
-    return run.tags.get(names.per_sweep(names.PRESET, study)) or None
+def _name(run: RunRecord, study: str, tag: str) -> str | None:
+    """Return a name that a run has in one study, if any."""
+    return run.tags.get(names.per_sweep(tag, study)) or None
 
 
 def _undescribed(count: int) -> tuple[str, ...]:
@@ -204,20 +209,21 @@ def _place(run: RunRecord, study: str) -> int:
 
 
 def _hyperparameters(run: RunRecord) -> dict[str, Value]:
-    prefix = names.HYPERPARAMETER
-    return {
+    """Return the hyperparameters in the order of the module's Config; unknown ones come last.
+
+    One that the module gained after the run has its default: it is what was trained.
+    """
+    attention, prefix = run.params["attention"], names.HYPERPARAMETER
+    fields = ATTENTION[attention].Config.model_fields if attention in ATTENTION else {}
+    stored = {
         key.removeprefix(prefix): _value(text)
-        for key, text in sorted(run.params.items(), key=lambda item: _field_place(run, item[0]))
+        for key, text in sorted(run.params.items())
         if key.startswith(prefix)
     }
-
-
-def _field_place(run: RunRecord, key: str) -> tuple[int, str]:
-    """Return the place of a hyperparameter in its module's Config; unknown ones come last."""
-    attention = run.params["attention"]
-    known = list(ATTENTION[attention].Config.model_fields) if attention in ATTENTION else []
-    field = key.removeprefix(names.HYPERPARAMETER)
-    return known.index(field) if field in known else len(known), field
+    defaults = {name: field.default for name, field in fields.items() if not field.is_required()}
+    return {
+        name: stored.get(name, defaults.get(name)) for name in dict.fromkeys([*fields, *stored])
+    }
 
 
 def _value(text: str) -> Value:

@@ -72,6 +72,7 @@ class ConfigRow:
     placement: str
     attention: str
     preset: str | None
+    part: str | None
     name: str
     """As tables and figures print it; with the placement where several are compared."""
     hyperparameters: Mapping[str, Value]
@@ -193,6 +194,7 @@ def _config(
         placement=first.placement,
         attention=first.attention,
         preset=first.preset,
+        part=first.part,
         name=f"{first.label}, {first.placement}" if placed else first.label,
         hyperparameters=first.hyperparameters,
         settings=first.settings,

@@ -419,6 +419,7 @@ def _record(
         "placement": config.placement,
         "attention": config.attention,
         "preset": config.preset,
+        "part": config.part,
         **{f"attention.{key}": config.hyperparameters.get(key) for key in hyperparameters},
         "params_true": config.params_true,
         "params_thop_like": config.params_thop_like,

@@ -13,13 +13,15 @@ from pydantic import BaseModel, ConfigDict
 from sweep.errors import UserError
 from sweep.ledger import Ledger
 from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS
-from sweep.spec.labels import module_key, module_labels
+from sweep.spec.constraints import UndecidedError, broken
+from sweep.spec.labels import Module, module_key, module_labels
 from sweep.spec.plain_yaml import Problem
 from sweep.spec.recipes import Recipe
 from sweep.spec.schema import AttentionPoint, BackbonePoint, Space
 from sweep.spec.trial import BackboneChoice, Trial
 
-Status = Literal["planned", "adjusted", "refused"]
+Status = Literal["planned", "adjusted", "refused", "pruned"]
+RUNNABLE: tuple[Status, ...] = ("planned", "adjusted")
 
 CIFAR_STEM_UP_TO = 64
 """Side in pixels of the largest image that ``stem: auto`` gives the CIFAR stem."""
@@ -52,7 +54,7 @@ class PlannedTrial(BaseModel):
     """Of the module, as tables print it."""
     status: Status
     reason: str
-    """What was adjusted, or why the trial is refused."""
+    """What was adjusted, or why the trial is refused or pruned."""
     cost: Cost | None
     """None if refused."""
 
@@ -78,13 +80,18 @@ class Plan(BaseModel):
 
     @property
     def runnable(self) -> tuple[PlannedTrial, ...]:
-        """The trials that are not refused."""
-        return tuple(p for p in self.trials if p.status != "refused")
+        """The trials that are neither refused nor pruned."""
+        return tuple(p for p in self.trials if p.status in RUNNABLE)
 
     @property
     def refused(self) -> tuple[PlannedTrial, ...]:
         """The trials that cannot exist."""
         return tuple(p for p in self.trials if p.status == "refused")
+
+    @property
+    def pruned(self) -> tuple[PlannedTrial, ...]:
+        """The trials that break a constraint of the space."""
+        return tuple(p for p in self.trials if p.status == "pruned")
 
     def training_flops(self) -> float | None:
         """Return the floating-point operations of training every trial to its last epoch."""
@@ -98,8 +105,8 @@ def make_plan(space: Space) -> Plan:
     """Expand a space into trials and cost each.
 
     Raises:
-        SpecError: a placement or weights that a backbone does not have, or a recipe that the task
-            does not know.
+        SpecError: a placement or weights that a backbone does not have, a recipe that the task
+            does not know, or a constraint that has no answer.
         MissingDatasetError: the data set must be read to know its classes, and is not here.
         ValueError: settings that the data set cannot satisfy.
     """
@@ -121,7 +128,7 @@ def make_plan(space: Space) -> Plan:
         "patience": space.stopping.patience,
         "metric": space.metric,
     }
-    labels = module_labels((a.name, a.preset, a.hyperparameters) for a in space.attention)
+    labels = module_labels(map(_module, space.attention))
     planned: dict[str, PlannedTrial] = {}
     points = 0
     for backbone in _placed(space, dataset.config.image_size):
@@ -129,9 +136,10 @@ def make_plan(space: Space) -> Plan:
             if attention.backbones is not None and backbone.choice.name not in attention.backbones:
                 continue
             model = _fitted(backbone, attention, space)
-            label = labels[module_key(attention.name, attention.preset, attention.hyperparameters)]
+            label = labels[module_key(*_module(attention))]
             trials = [Trial(**common, **model.fields, seed=s) for s in space.general.seeds]
             cost = None if model.status == "refused" else _cost(trials[0])
+            status, reason = _judged(space, model, trials[0], cost)
             for trial in trials:
                 points += 1
                 planned.setdefault(
@@ -139,8 +147,8 @@ def make_plan(space: Space) -> Plan:
                     PlannedTrial(
                         trial=trial,
                         label=label,
-                        status=model.status,
-                        reason=model.reason,
+                        status=status,
+                        reason=reason,
                         cost=cost,
                     ),
                 )
@@ -152,6 +160,26 @@ def make_plan(space: Space) -> Plan:
         duplicates=points - len(planned),
         train_images=train_images,
     )
+
+
+def _module(point: AttentionPoint) -> Module:
+    return point.name, point.preset, point.part, point.hyperparameters
+
+
+def _judged(space: Space, model: _Model, trial: Trial, cost: Cost | None) -> tuple[Status, str]:
+    """Return the status of a model's trials with its reason, by the constraints of the space.
+
+    Raises:
+        SpecError: a constraint has no answer for the model.
+    """
+    if cost is not None:
+        try:
+            why = broken(space.constraints, trial, params=cost.params_true, macs=cost.macs)
+        except UndecidedError as error:
+            raise space.document.error([Problem(error.place, str(error))]) from None
+        if why:
+            return "pruned", why
+    return model.status, model.reason
 
 
 def _check_task(space: Space, num_classes: int) -> None:
@@ -287,6 +315,7 @@ def _fitted(placed: _Placed, attention: AttentionPoint, space: Space) -> _Model:
         "sites": sites,
         "attention": attention.name,
         "preset": attention.preset,
+        "part": attention.part,
         "hyperparameters": attention.hyperparameters,
         "nondefault": attention.nondefault,
         "on_indivisible": "nearest" if status == "adjusted" else "refuse",
@@ -310,7 +339,7 @@ def plan_rows(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:
     rows = []
     for planned in plan.trials:
         trial = planned.trial
-        done = planned.status != "refused" and ledger.is_done(trial.trial_id)
+        done = planned.status in RUNNABLE and ledger.is_done(trial.trial_id)
         cost = planned.cost.model_dump() if planned.cost else dict.fromkeys(Cost.model_fields)
         rows.append(
             {
@@ -321,6 +350,7 @@ def plan_rows(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:
                 "sites": list(trial.sites),
                 "attention": trial.attention,
                 "preset": trial.preset,
+                "part": trial.part,
                 "hyperparameters": trial.hyperparameters,
                 "dataset": trial.dataset,
                 "image_size": trial.dataset_settings["image_size"],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sweep.plan import Plan
     from sweep.standing import Change, Standing
 
-STATUSES = ("planned", "adjusted", "done", "refused")
+STATUSES = ("planned", "adjusted", "done", "refused", "pruned")
 
 
 def make_console() -> Console:
@@ -35,10 +35,13 @@ def store_line(uri: str, folder: Path) -> str:
 
 
 def show_refused(plan: Plan, console: Console) -> None:
-    """Print the combinations that cannot exist, each once for all its seeds."""
+    """Print the combinations that cannot exist, each once for all its seeds; count the pruned."""
     refused = {(p.trial.backbone.name, p.label): p.reason for p in plan.refused}
     for (backbone, label), reason in refused.items():
         console.print(f"refused: {backbone} {label}: {reason}", style="yellow", markup=False)
+    if plan.pruned:
+        counts = f"{len(plan.pruned)} of {len(plan.trials)}"
+        console.print(f"pruned by constraints: {counts}", style="yellow")
 
 
 def show_audit(cells: Sequence[AuditedCell], stated: Sequence[Statement], console: Console) -> None:
@@ -87,6 +90,7 @@ def show_summary(summary: Summary, folder: Path, console: Console) -> None:
         + (f", {summary.stopped} stopped early" if summary.stopped else "")
         + (f", {len(summary.failures)} failed" if summary.failures else "")
         + (f", {len(plan.refused)} refused" if plan.refused else "")
+        + (f", {len(plan.pruned)} pruned" if plan.pruned else "")
     )
     if summary.failures:
         console.print(f"sweep retry {plan.study} --failed tries these again", markup=False)

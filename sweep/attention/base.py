@@ -84,6 +84,21 @@ class AttentionConfig(BaseModel):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
     """Named settings of the papers; a preset sets some fields, the others keep their default."""
 
+    parts: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
+    """What the module can be without, named as a table's row: the fields that take a part away.
+    Fields that have no effect without it go back to their defaults, whatever a preset says."""
+
+    def check_default(self, *fields: str, only_with: str) -> None:
+        """Check that fields without effect have their default: no two settings are one module.
+
+        Raises:
+            ValueError: one has another value; the text begins with its name.
+        """
+        for name in fields:
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].default:
+                raise ValueError(f"{name} (={value!r}) has an effect only with {only_with}")
+
     def fit(self, channels: int, fit: Fit) -> Self:
         """Return the config with the numbers of a site of ``channels`` channels.
 

@@ -16,6 +16,11 @@ Deviations: none; the delta of Eq. 6 is h-swish as in the authors' code. Its 1x1
 The preset "official" is the authors' code. "ela_paper" fits the CA rows of the ELA paper on
 ResNet, YOLOX, YOLOF and DeepLabV3, and "ela_paper_gn" its rows CA_gn; how many groups that norm has
 is not printed, and 1 suits every m.
+
+Parts, each with the equation it changes:
+
+    no BN          f = h_swish(conv1x1(z))   Eq. 6
+    no reduction   r = 1: m = C              Eq. 6
 """
 
 from __future__ import annotations
@@ -41,8 +46,8 @@ class CAConfig(AttentionConfig):
     """The least width of the shared transform."""
     bias: bool = True
     """Whether the three 1x1 convolutions have a bias."""
-    norm: Literal["bn", "gn"] = "bn"
-    """Of the shared transform: batch normalisation or group normalisation."""
+    norm: Literal["bn", "gn", "none"] = "bn"
+    """Of the shared transform: batch normalisation, group normalisation or none."""
     num_groups: PositiveInt = 1
     """Of the group normalisation; must divide m."""
 
@@ -53,11 +58,14 @@ class CAConfig(AttentionConfig):
             "ela_paper_gn": {"bias": False, "min_channels": 8, "norm": "gn"},
         }
     )
+    parts: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+        {"no BN": {"norm": "none", "num_groups": 1}, "no reduction": {"reduction": 1}}
+    )
 
     @field_validator("num_groups")
     @classmethod
     def _needs_group_norm(cls, num_groups: int, info: ValidationInfo) -> int:
-        if num_groups != 1 and info.data.get("norm") == "bn":
+        if num_groups != 1 and info.data.get("norm", "gn") != "gn":
             raise ValueError('has an effect only with norm "gn"')
         return num_groups
 
@@ -66,7 +74,7 @@ class CAConfig(AttentionConfig):
         return max(self.min_channels, channels // self.reduction)
 
     def fit(self, channels: int, fit: Fit) -> Self:
-        if self.norm == "bn":
+        if self.norm != "gn":
             return self
         m = self.reduced(channels)
         return self.model_copy(
@@ -86,7 +94,7 @@ class CA(AttentionModule):
         m = fitted.reduced(channels)
         self.shared = nn.Sequential(
             nn.Conv1d(channels, m, 1, bias=fitted.bias),
-            nn.BatchNorm1d(m) if fitted.norm == "bn" else nn.GroupNorm(fitted.num_groups, m),
+            _norm(m, fitted),
             nn.Hardswish(),
         )
         self.conv_h = nn.Conv1d(m, channels, 1, bias=fitted.bias)
@@ -99,3 +107,13 @@ class CA(AttentionModule):
         g_h: Tensor = self.conv_h(f_h).sigmoid()  # (B, C, H)
         g_w: Tensor = self.conv_w(f_w).sigmoid()  # (B, C, W)
         return x * g_h.unsqueeze(3) * g_w.unsqueeze(2)
+
+
+def _norm(m: int, fitted: CAConfig) -> nn.Module:
+    match fitted.norm:
+        case "bn":
+            return nn.BatchNorm1d(m)
+        case "gn":
+            return nn.GroupNorm(fitted.num_groups, m)
+        case "none":
+            return nn.Identity()

@@ -13,16 +13,21 @@ Deviations: the inner width of the MLP is C // r rounded down, at least 1. The p
 have neither biases nor a norm (preset "ela", which the ELA paper's counts and EMA's Table 2 agree
 with); the authors' code has biases in the MLP and a batch norm after the convolution (preset
 "nam", which the NAM repository uses and EMA's Table 1 agrees with).
+
+Parts, each with the equation it changes:
+
+    no channel   x' = x      Eq. 1
+    no spatial   out = x'    Eq. 1
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import PositiveInt, field_validator
+from pydantic import PositiveInt, field_validator, model_validator
 from torch import Tensor, nn
 
 from sweep.attention.base import AttentionConfig, AttentionModule, KernelSize
@@ -40,11 +45,21 @@ class CBAMConfig(AttentionConfig):
     """Whether the two layers of the MLP have a bias."""
     spatial_norm: bool = False
     """Whether a batch norm of the one channel follows the spatial convolution."""
+    channel: bool = True
+    """Whether the channel attention is there (Eq. 2)."""
+    spatial: bool = True
+    """Whether the spatial attention is there (Eq. 3); one of the two must be."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {
             "ela": {"bias": False, "spatial_norm": False},
             "nam": {"bias": True, "spatial_norm": True},
+        }
+    )
+    parts: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+        {
+            "no channel": {"channel": False, "reduction": 16, "bias": False},
+            "no spatial": {"spatial": False, "kernel_size": 7, "spatial_norm": False},
         }
     )
 
@@ -55,6 +70,16 @@ class CBAMConfig(AttentionConfig):
             raise ValueError("must be odd, so that height and width are kept")
         return kernel_size
 
+    @model_validator(mode="after")
+    def _nothing_without_effect(self) -> Self:
+        if not self.channel and not self.spatial:
+            raise ValueError("spatial must be true where channel is false: nothing would be left")
+        if not self.channel:
+            self.check_default("reduction", "bias", only_with="channel")
+        if not self.spatial:
+            self.check_default("kernel_size", "spatial_norm", only_with="spatial")
+        return self
+
 
 @ATTENTION.register("cbam")
 class CBAM(AttentionModule):
@@ -64,19 +89,26 @@ class CBAM(AttentionModule):
 
     def __init__(self, channels: int, config: CBAMConfig) -> None:
         super().__init__(channels, config)
-        reduced = max(1, channels // config.reduction)
-        self.mlp = nn.Sequential(
-            nn.Linear(channels, reduced, bias=config.bias),
-            nn.ReLU(),
-            nn.Linear(reduced, channels, bias=config.bias),
-        )
-        self.conv = nn.Conv2d(2, 1, config.kernel_size, padding=config.kernel_size // 2, bias=False)
-        # The momentum is that of the authors' code.
-        self.norm = nn.BatchNorm2d(1, momentum=0.01) if config.spatial_norm else nn.Identity()
+        self.channel, self.spatial = config.channel, config.spatial
+        if config.channel:
+            reduced = max(1, channels // config.reduction)
+            self.mlp = nn.Sequential(
+                nn.Linear(channels, reduced, bias=config.bias),
+                nn.ReLU(),
+                nn.Linear(reduced, channels, bias=config.bias),
+            )
+        if config.spatial:
+            padding = config.kernel_size // 2
+            self.conv = nn.Conv2d(2, 1, config.kernel_size, padding=padding, bias=False)
+            # The momentum is that of the authors' code.
+            self.norm = nn.BatchNorm2d(1, momentum=0.01) if config.spatial_norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        m_c = (self.mlp(x.mean(dim=(2, 3))) + self.mlp(x.amax(dim=(2, 3)))).sigmoid()  # (B, C)
-        x = x * m_c[:, :, None, None]
-        pooled = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
-        m_s: Tensor = self.norm(self.conv(pooled)).sigmoid()  # (B, 1, H, W)
-        return x * m_s
+        if self.channel:
+            m_c = (self.mlp(x.mean(dim=(2, 3))) + self.mlp(x.amax(dim=(2, 3)))).sigmoid()  # (B, C)
+            x = x * m_c[:, :, None, None]
+        if self.spatial:
+            pooled = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
+            m_s: Tensor = self.norm(self.conv(pooled)).sigmoid()  # (B, 1, H, W)
+            x = x * m_s
+        return x

@@ -10,12 +10,16 @@ Eqs. 9 (attention), 12 (adaptive kernel size).
 
 Deviations: none. Eq. 12 takes the nearest odd number and is silent on a tie (an even number); the
 authors' code goes up, and so does this.
+
+Parts: "no neighbours" is k = 1 in Eq. 9: a channel's weight follows from its own mean alone.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import field_validator
 from torch import Tensor, nn
@@ -32,6 +36,10 @@ class ECAConfig(AttentionConfig):
 
     kernel_size: KernelSize | Literal["adaptive"] = 3
     """Of the convolution along the channels: an odd number, or "adaptive", Eq. 12's rule of C."""
+
+    parts: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+        {"no neighbours": {"kernel_size": 1}}
+    )
 
     @field_validator("kernel_size")
     @classmethod

@@ -19,11 +19,22 @@ learning") is not defined: ``cross_spatial=False`` adds the two branches instead
 x * sigmoid(x_1 + x_3), which keeps both branches and their parameters, as the printed counts do.
 Each channel of x_1 is normalised over H and W, so its mean is the bias of the norm: the softmax in
 m_1 is the same for every input.
+
+Parts, each with the equation it changes:
+
+    no cross-spatial   out = x * sigmoid(x_1 + x_3)        for Eq. 3
+    no 3x3 branch      m_1 = softmax_c(mean of x_1) . x_1  Eq. 3; out = x * sigmoid(m_1)
+
+In Eq. 3 each branch weighs the channels of the other. Without x_3 the one branch that is left
+weighs its own: the output keeps its form, one map for the channels of a group, so that the branch
+is all that is missing. Without both parts it is x * sigmoid(x_1).
 """
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import PositiveInt
@@ -40,6 +51,12 @@ class EMAConfig(AttentionConfig):
     """The paper's G, the number of groups (its "group size"); must divide C."""
     cross_spatial: bool = True
     """Whether each branch weighs the channels of the other; false is the row EMA_no of Table 3."""
+    conv3x3: bool = True
+    """Whether the 3x3 branch is there; without it the 1x1 branch weighs its own channels."""
+
+    parts: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+        {"no cross-spatial": {"cross_spatial": False}, "no 3x3 branch": {"conv3x3": False}}
+    )
 
     def fit(self, channels: int, fit: Fit) -> Self:
         return self.model_copy(
@@ -59,7 +76,7 @@ class EMA(AttentionModule):
         self.cross_spatial = config.cross_spatial
         c = channels // self.factor
         self.conv1x1 = nn.Conv1d(c, c, 1)
-        self.conv3x3 = nn.Conv2d(c, c, 3, padding=1)
+        self.conv3x3 = nn.Conv2d(c, c, 3, padding=1) if config.conv3x3 else None
         self.norm = nn.GroupNorm(c, c)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,8 +85,11 @@ class EMA(AttentionModule):
         z = torch.cat([grouped.mean(dim=3), grouped.mean(dim=2)], dim=2)
         a_h, a_w = self.conv1x1(z).sigmoid().split([h, w], dim=2)
         x_1 = self.norm(grouped * a_h.unsqueeze(3) * a_w.unsqueeze(2))
-        x_3 = self.conv3x3(grouped)
-        mixed = _weigh(x_1, x_3) + _weigh(x_3, x_1) if self.cross_spatial else x_1 + x_3
+        if self.conv3x3 is None:
+            mixed = _weigh(x_1, x_1) if self.cross_spatial else x_1
+        else:
+            x_3 = self.conv3x3(grouped)
+            mixed = _weigh(x_1, x_3) + _weigh(x_3, x_1) if self.cross_spatial else x_1 + x_3
         return (grouped * mixed.sigmoid()).reshape(b, c, h, w)
 
 

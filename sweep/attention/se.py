@@ -11,9 +11,15 @@ Jie Hu, Li Shen, Samuel Albanie, Gang Sun, Enhua Wu. arXiv:1709.01507. Eqs. 2 (s
 Deviations: none. The paper needs r to divide C; here the inner width is rounded down, so that r
 applies at any C. Eq. 3 has no biases, and neither have the rows of the ELA paper; the authors'
 own models have them: ``bias=True``.
+
+Parts: "no reduction" is r = 1 in Eq. 3, an inner layer as wide as the input.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from pydantic import PositiveInt
 from torch import Tensor, nn
@@ -29,6 +35,10 @@ class SEConfig(AttentionConfig):
     """How many times narrower the inner layer is: its width is max(1, C // reduction)."""
     bias: bool = False
     """Whether the two fully connected layers have a bias."""
+
+    parts: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+        {"no reduction": {"reduction": 1}}
+    )
 
 
 @ATTENTION.register("se")

@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS, Registry
+from sweep.spec.constraints import check_expression
 from sweep.spec.document import Document, read_document
 from sweep.spec.plain_yaml import Place, Problem
 from sweep.spec.recipes import PRESETS, Recipe
@@ -20,8 +21,10 @@ from sweep.spec.schema import (
     AttentionPoint,
     BackboneEntry,
     BackbonePoint,
+    Constraints,
     General,
     OwnSites,
+    Paired,
     PlacementChoice,
     Resources,
     Space,
@@ -30,7 +33,11 @@ from sweep.spec.schema import (
 )
 from sweep.spec.wording import not_known, shown, unknown_field, wrong_value
 
+if TYPE_CHECKING:
+    from sweep.attention.base import AttentionConfig
+
 Model = TypeVar("Model", bound=BaseModel)
+Value = TypeVar("Value")
 
 EMPTY = "is an empty list; give at least one value, or leave the field out"
 
@@ -56,6 +63,7 @@ class _Check:
         self.document = document
         self.problems: list[Problem] = []
         self.task = document.data.get("task", General.model_fields["task"].default)
+        self.kind = document.data.get("kind", General.model_fields["kind"].default)
 
     def space(self) -> Space:
         data: dict[str, Any] = self.document.data
@@ -73,10 +81,13 @@ class _Check:
         resources = self._model(Resources, data.get("resources", {}), ("resources",))
         stopping = self._model(Stopping, data.get("stopping", {}), ("stopping",))
         tracking = self._model(Tracking, data.get("tracking", {}), ("tracking",))
+        constraints = self._constraints(data.get("constraints", {}))
+        paired = self._paired(data)
         self._seeds(data.get("seeds"))
         self._task(data.get("metric"), dataset)
         if not self.problems:
             self._without_module(backbones, attention)
+            self._without_baseline(backbones, attention)
         if (  # a section is None where it has problems; the type checker is told so too
             self.problems
             or not self.document.sound
@@ -86,6 +97,8 @@ class _Check:
             or resources is None
             or stopping is None
             or tracking is None
+            or constraints is None
+            or paired is None
         ):
             raise self.document.error(self.problems)
         return Space(
@@ -98,6 +111,8 @@ class _Check:
             resources=resources,
             stopping=stopping,
             tracking=tracking,
+            constraints=constraints,
+            paired=paired if self.kind == "paired" else None,
             document=self.document,
         )
 
@@ -106,6 +121,26 @@ class _Check:
     def _seeds(self, seeds: Any) -> None:
         if isinstance(seeds, list):
             self._listed_twice(seeds, ("seeds",))
+
+    def _constraints(self, value: Any) -> Constraints | None:
+        constraints = self._model(Constraints, value, ("constraints",))
+        for index, expression in enumerate(constraints.where if constraints else ()):
+            try:
+                check_expression(expression)
+            except ValueError as error:
+                self._add(("constraints", "where", index), str(error))
+        return constraints
+
+    def _paired(self, data: Mapping[str, Any]) -> Paired | None:
+        paired = self._model(Paired, data.get("paired", {}), ("paired",))
+        if "paired" in data and self.kind != "paired":
+            self._add(("paired",), f"is for kind 'paired', not {shown(self.kind)}")
+        seeds = data.get("seeds", General.model_fields["seeds"].default)
+        if paired and self.kind == "paired" and isinstance(seeds, list):
+            least = paired.min_seeds
+            if len(seeds) < least:
+                self._add(("seeds",), f"kind 'paired' needs {least} or more, not {len(seeds)}")
+        return paired
 
     def _task(self, metric: Any, dataset: str | None) -> None:
         task = self.task
@@ -220,10 +255,12 @@ class _Check:
             return
         config = ATTENTION[str(name)].Config
         fields = (*config.model_fields, *(("preset",) if config.presets else ()))
-        self._unknown_fields(entry, ("name", "backbones", *fields), place)
+        parts_field = ("parts",) if config.parts else ()
+        self._unknown_fields(entry, ("name", "backbones", *fields, *parts_field), place)
         only = None
         if "backbones" in entry:
             only = self._only_on(entry["backbones"], (*place, "backbones"))
+        parts = self._parts(entry, config, place)
         grid = {key: entry[key] for key in entry if key in fields}
         for point, places in self._grid(grid, place):
             preset = point.pop("preset", None)
@@ -231,15 +268,60 @@ class _Check:
                 self._choice(places["preset"], preset, list(config.presets))
                 continue
             chosen = config.presets[preset] if preset is not None else {}
-            checked = self._model(config, {**chosen, **point}, place, places=places)
-            if checked is not None:
+            full = self._model(config, {**chosen, **point}, place, places=places)
+            for part, checked in self._taken_apart(full, parts) if full else ():
                 yield AttentionPoint(
                     name=str(name),
                     preset=None if set(chosen) & set(point) else preset,
                     hyperparameters=checked.model_dump(mode="json"),
                     nondefault=tuple(sorted(checked.model_dump(exclude_defaults=True))),
                     backbones=only,
+                    part=part,
                 )
+
+    def _parts(
+        self, entry: Mapping[str, Any], config: type[AttentionConfig], place: Place
+    ) -> dict[str, Place]:
+        """Return the parts that are taken from a module, and where each is asked for."""
+        at: Place = (*place, "parts")
+        if self.kind != "leave_one_out":
+            if "parts" in entry and config.parts:
+                self._add(at, f"is for kind 'leave_one_out', not {shown(self.kind)}")
+            return {}
+        for field in config.model_fields:
+            if isinstance(entry.get(field), list):
+                self._add(
+                    (*place, field),
+                    f"{shown(entry[field])} is a list; kind 'leave_one_out' takes one module "
+                    "apart, and has a list for preset only",
+                )
+        if "parts" not in entry or not config.parts:
+            return dict.fromkeys(config.parts, place)
+        named = entry["parts"]
+        if not isinstance(named, list) or not named:
+            self._add(at, f"{shown(named)} is not a list with at least one entry")
+            return {}
+        self._listed_twice(named, at)
+        known = list(config.parts)
+        for index, part in enumerate(named):
+            if part not in known:
+                self._choice((*at, index), part, known)
+        return {part: (*at, i) for i, part in enumerate(named) if part in known}
+
+    def _taken_apart(
+        self, full: AttentionConfig, parts: Mapping[str, Place]
+    ) -> Iterator[tuple[str | None, AttentionConfig]]:
+        """Yield a module, and it without each of the parts."""
+        yield None, full
+        for part, place in parts.items():
+            try:
+                without = full.model_validate({**full.model_dump(), **full.parts[part]})
+            except ValidationError as error:
+                self._add(place, f"{part!r} cannot be had here: {_text(error.errors()[0])}")
+                continue
+            if without == full:
+                self._add(place, f"{part!r} changes nothing here: name the others in parts")
+            yield part, without
 
     def _only_on(self, value: Any, place: Place) -> tuple[str, ...]:
         """Return the backbones that a module is restricted to; they must be of the space."""
@@ -272,6 +354,18 @@ class _Check:
             if all(a.backbones is not None and point.name not in a.backbones for a in attention):
                 self._add(point.place, f"no entry of attention is for {point.name}")
 
+    def _without_baseline(
+        self, backbones: Sequence[BackbonePoint], attention: Sequence[AttentionPoint]
+    ) -> None:
+        baselines = [point.backbones for point in attention if point.name == "none"]
+        for point in backbones if self.kind == "paired" else ():
+            if all(only is not None and point.name not in only for only in baselines):
+                self._add(
+                    point.place,
+                    "kind 'paired' compares with the baseline: attention needs 'none' "
+                    f"for {point.name}",
+                )
+
     # Tools ---------------------------------------------------------------------------------
 
     def _grid(
@@ -286,7 +380,8 @@ class _Check:
                 return
             many = isinstance(value, list)
             axes.append([(v, (*at, i)) for i, v in enumerate(value)] if many else [(value, at)])
-        for choice in itertools.product(*axes):
+        one_at_a_time = self.kind == "one_at_a_time"
+        for choice in _one_at_a_time(axes) if one_at_a_time else itertools.product(*axes):
             pairs = dict(zip(entry, choice, strict=True))
             yield {k: v for k, (v, _) in pairs.items()}, {k: at for k, (_, at) in pairs.items()}
 
@@ -364,6 +459,15 @@ class _Check:
         if any(place == problem.place for problem in self.document.problems):
             return  # what is wrong there is said already
         self.problems.append(Problem(place, message.strip()))
+
+
+def _one_at_a_time(axes: Sequence[Sequence[Value]]) -> Iterator[tuple[Value, ...]]:
+    """Yield the first value of every axis, and this with one axis at each of its other values."""
+    reference = tuple(axis[0] for axis in axes)
+    yield reference
+    for index, axis in enumerate(axes):
+        for value in axis[1:]:
+            yield (*reference[:index], value, *reference[index + 1 :])
 
 
 def _by_field(error: ValidationError, model: type[BaseModel]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS
 from sweep.spec.document import Document
@@ -59,6 +59,29 @@ class Tracking(Section):
     """A server or database; by default $MLFLOW_TRACKING_URI, else sqlite in the working folder."""
 
 
+class Constraints(Section):
+    """What a trial must keep to run at all; one that does not is pruned from the plan."""
+
+    max_params_m: PositiveFloat | None = None
+    """Most parameters of a model, in millions; all are counted."""
+    max_macs_g: PositiveFloat | None = None
+    """Most multiply-accumulates of one image, in billions."""
+    where: list[str] = []
+    """Expressions over hyperparameters, backbone, attention, placement, stem, image_size, epochs,
+    params_m and macs_g, such as "kernel_size * num_groups <= 128"; all must hold."""
+
+
+class Paired(Section):
+    """How a module is told from the baseline over seeds; for kind "paired"."""
+
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """How often a difference may be claimed where there is none."""
+    margin: PositiveFloat | None = None
+    """Smallest difference that matters, in the metric's own unit: 0.01 is one point of top1."""
+    min_seeds: Annotated[int, Field(ge=2)] = 3
+    """Pairs before anything is claimed."""
+
+
 class General(Section):
     """The fields of a space that are no sections."""
 
@@ -66,6 +89,9 @@ class General(Section):
     """Name of the sweep: letters, digits, '_', '-' and '.', at most 64."""
     question: Annotated[str, Field(min_length=1)]
     """What the sweep is to find out, in a sentence."""
+    kind: Literal["grid", "one_at_a_time", "leave_one_out", "paired"] = "grid"
+    """Which points of its lists a space has: all; the first values, and each other value alone
+    beside them; every module whole and without each of its parts; all, against the baseline."""
     task: str = "classification"
     """A registered task."""
     seeds: Annotated[list[NonNegativeInt], Field(min_length=1)] = [0]
@@ -132,6 +158,8 @@ class AttentionPoint:
     nondefault: tuple[str, ...]
     backbones: tuple[str, ...] | None = None
     """The only ones it goes on; None means all of the space."""
+    part: str | None = None
+    """What it is without, where the space takes it apart."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +175,9 @@ class Space:
     resources: Resources
     stopping: Stopping
     tracking: Tracking
+    constraints: Constraints
+    paired: Paired | None
+    """None for every other kind."""
     document: Document
     """The file with overrides applied; knows where everything stood."""
 
@@ -161,6 +192,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "resources": Resources,
     "stopping": Stopping,
     "tracking": Tracking,
+    "constraints": Constraints,
+    "paired": Paired,
 }
 LISTED = {
     "dataset": "{name: digits}",
@@ -258,6 +291,14 @@ def _attention_schema(name: str) -> dict[str, Any]:
                 "enum": list(config.presets),
             }
         )
+    if config.parts:
+        properties["parts"] = {
+            "description": "What kind leave_one_out takes from it; by default each of its parts.",
+            "type": "array",
+            "minItems": 1,
+            "uniqueItems": True,
+            "items": {"enum": list(config.parts)},
+        }
     return {
         "type": "object",
         "title": name,

@@ -48,6 +48,8 @@ class Trial(BaseModel):
     attention: str
     preset: str | None
     """The preset's name, where the space named one; the hyperparameters are what counts."""
+    part: str | None = None
+    """What the module is without, where the space took it apart; as the preset, only a name."""
     hyperparameters: dict[str, Any]
     """All of them, as the module's Config has them."""
     nondefault: tuple[str, ...]

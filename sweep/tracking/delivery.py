@@ -295,6 +295,7 @@ class Delivery:
             names.ORDER: str(self._order[trial.trial_id]),
             names.PLACEMENT: trial.placement,
             names.PRESET: trial.preset or "",
+            names.PART: trial.part or "",
         }
         named = {names.per_sweep(key, study): value for key, value in tags.items()}
         has = self._runs[trial.trial_id].data.tags  # of when this sweep began

@@ -12,15 +12,18 @@ from sweep.attention.ca import CA, CAConfig
 from .loops import array, batch_norm, conv1d, feature_map, group_norm, randomised, sigmoid, strips
 
 
+@pytest.mark.parametrize("part", ["", "no BN", "no reduction"])
 @pytest.mark.parametrize("preset", ["official", "ela_paper", "ela_paper_gn"])
-def test_loop_from_the_equations(preset: str) -> None:
+def test_loop_from_the_equations(preset: str, part: str) -> None:
     channels = 12
-    config = CAConfig(reduction=4, **CAConfig.presets[preset])
+    without = CAConfig.parts[part] if part else {}
+    config = CAConfig(**{"reduction": 4, **CAConfig.presets[preset], **without})
     if config.norm == "gn":
         config = config.model_copy(update={"num_groups": 2})
     module = randomised(CA(channels, config))
     conv, norm, _ = module.shared
-    assert conv.out_channels == (3 if preset == "ela_paper" else 8)
+    width = 3 if preset == "ela_paper" else 8
+    assert conv.out_channels == (channels if part == "no reduction" else width)
 
     def pointwise(values: np.ndarray, layer: torch.nn.Conv1d) -> np.ndarray:
         return conv1d(values, array(layer.weight), array(layer.bias) if config.bias else None)
@@ -31,7 +34,7 @@ def test_loop_from_the_equations(preset: str) -> None:
         f = pointwise(np.concatenate(strips(image), axis=1), conv)  # Eqs. 4-6
         if config.norm == "bn":
             f = batch_norm(f, norm)
-        else:
+        elif config.norm == "gn":
             f = group_norm(f, 2, array(norm.weight), array(norm.bias))
         f = f * np.clip(f + 3, 0, 6) / 6  # h-swish
         g_h, g_w = pointwise(f[:, :3], module.conv_h), pointwise(f[:, 3:], module.conv_w)

@@ -52,6 +52,32 @@ def test_loop_from_the_equations(preset: str, kernel_size: int) -> None:
     np.testing.assert_allclose(array(module(x)), expected, rtol=1e-11)
 
 
+@pytest.mark.parametrize("preset", ["ela", "nam"])
+@pytest.mark.parametrize("part", ["no channel", "no spatial"])
+def test_loop_from_the_equations_without_a_part(preset: str, part: str) -> None:
+    config = CBAMConfig(**{**CBAMConfig.presets[preset], **CBAMConfig.parts[part]})
+    module = randomised(CBAM(6, config))
+    x = feature_map(2, 6, 5, 4)
+    expected = np.zeros(x.shape)
+    for b, image in enumerate(array(x)):
+        if part == "no spatial":
+            average = np.array([mean(channel) for channel in image])
+            highest = np.array([max(channel.ravel()) for channel in image])
+            logits = mlp(module, average) + mlp(module, highest)
+            expected[b] = np.stack([image[c] * sigmoid(logits[c]) for c in range(6)])
+            continue
+        pooled = np.zeros((2, 5, 4))
+        for row, column in np.ndindex(5, 4):
+            pooled[0, row, column] = sum(image[:, row, column]) / 6
+            pooled[1, row, column] = max(image[:, row, column])
+        spatial = conv2d(pooled, array(module.conv.weight), padding=3)
+        if preset == "nam":
+            spatial = batch_norm(spatial, module.norm)
+        for c, row, column in np.ndindex(image.shape):
+            expected[b, c, row, column] = image[c, row, column] * sigmoid(spatial[0, row, column])
+    np.testing.assert_allclose(array(module(x)), expected, rtol=1e-11)
+
+
 @pytest.mark.parametrize("bias", [False, True])
 def test_peer(bias: bool) -> None:
     # timm's spatial branch always has the batch norm; its MLP is two 1x1 convolutions.

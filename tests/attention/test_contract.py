@@ -25,14 +25,17 @@ FIELDS = [
 ]
 
 
+PARTS = [(name, part) for name in ATTENTION.names() for part in ATTENTION[name].Config.parts]
+
+
 def fitted_configs() -> list[Any]:
-    """One parameter per module, with its defaults, and one per preset of a module."""
+    """One parameter per module, with its defaults, and one per preset and per part of a module."""
     parameters = []
     for name in ATTENTION.names():
         config_class = ATTENTION[name].Config
-        for preset, fields in {"": {}, **config_class.presets}.items():
+        for setting, fields in {"": {}, **config_class.presets, **config_class.parts}.items():
             config = config_class(**fields).fit(CHANNELS, Fit("nearest"))
-            parameters.append(pytest.param(name, config, id=f"{name}-{preset}".rstrip("-")))
+            parameters.append(pytest.param(name, config, id=f"{name}-{setting}".rstrip("-")))
     return parameters
 
 
@@ -219,3 +222,76 @@ def test_what_does_not_divide_is_refused_or_adjusted(
 def test_sa_has_no_form_for_an_odd_width(on_indivisible: Any) -> None:
     with pytest.raises(IndivisibleError, match="even C, not C=35"):
         ATTENTION["sa"].Config(groups=1).fit(35, Fit(on_indivisible))
+
+
+# Parts -----------------------------------------------------------------------------------------
+
+
+def test_the_modules_of_the_papers_have_parts() -> None:
+    assert {name for name, _ in PARTS} >= {"ela", "ema", "ca", "cbam", "sa", "se", "eca"}
+
+
+@pytest.mark.parametrize(("name", "part"), PARTS)
+def test_a_part_is_taken_from_every_preset(name: str, part: str) -> None:
+    config_class = ATTENTION[name].Config
+    for fields in ({}, *config_class.presets.values()):
+        full = config_class(**fields).fit(CHANNELS, Fit("nearest"))
+        config = config_class(**{**fields, **config_class.parts[part]})
+        assert config != config_class(**fields)
+        without = build(name, config.fit(CHANNELS, Fit("nearest")))
+        assert differ(build(name, full), without)
+
+
+def differ(one: AttentionModule, other: AttentionModule) -> bool:
+    """Return whether two modules have other parameters, or other numbers with the same ones."""
+    shapes = [{k: v.shape for k, v in module.state_dict().items()} for module in (one, other)]
+    x = feature_map(2, CHANNELS, 7, 5)
+    return shapes[0] != shapes[1] or not torch.allclose(one(x), other(x), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ATTENTION.names())
+def test_no_two_parts_are_one(name: str) -> None:
+    config_class = ATTENTION[name].Config
+    configs = [config_class(**fields) for fields in ({}, *config_class.parts.values())]
+    assert len(set(map(repr, configs))) == len(configs)
+
+
+@pytest.mark.parametrize(
+    ("name", "hyperparameters", "message"),
+    [
+        ("ela", {"norm": "bn", "num_groups": 8}, 'num_groups .=8. .* only with norm "gn"'),
+        ("ela", {"norm": "none", "num_groups": 8}, 'num_groups .=8. .* only with norm "gn"'),
+        ("ela", {"conv": False, "kernel_size": 5}, "kernel_size .=5. .* only with conv"),
+        ("ela", {"conv": False, "groups": 1}, "groups .=1. .* only with conv"),
+        ("ela", {"directions": "width", "shared": False}, "shared .=False. .* only with direc"),
+        ("ca", {"norm": "none", "num_groups": 2}, 'has an effect only with norm "gn"'),
+        ("cbam", {"channel": False, "reduction": 8}, "reduction .=8. .* only with channel"),
+        ("cbam", {"channel": False, "bias": True}, "bias .=True. .* only with channel"),
+        ("cbam", {"spatial": False, "kernel_size": 3}, "kernel_size .=3. .* only with spatial"),
+        ("cbam", {"spatial": False, "spatial_norm": True}, "spatial_norm .* only with spatial"),
+        ("cbam", {"spatial": False, "channel": False}, "spatial must be true where channel"),
+        ("sa", {"spatial": False, "channel": False}, "spatial must be true where channel"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(
+    name: str, hyperparameters: dict[str, Any], message: str
+) -> None:
+    """Otherwise two settings would be one module, trained twice."""
+    with pytest.raises(ValidationError, match=message):
+        ATTENTION[name].Config(**hyperparameters)
+
+
+@pytest.mark.parametrize(
+    ("part", "adjusted"),
+    [
+        ("no GN", []),
+        ("BN for GN", []),
+        ("no conv", ["num_groups 16 -> 12 at C=24"]),
+        ("height only", ["num_groups 16 -> 12 at C=24"]),
+    ],
+)
+def test_what_is_not_there_need_not_divide(part: str, adjusted: list[str]) -> None:
+    config_class = ATTENTION["ela"].Config
+    fit = Fit("nearest")
+    config_class(**{**config_class.presets["L"], **config_class.parts[part]}).fit(24, fit)
+    assert [str(made) for made in fit.adjustments] == adjusted

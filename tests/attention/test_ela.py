@@ -10,7 +10,16 @@ from torch import nn
 
 from sweep.attention.ela import ELA, ELAConfig
 
-from .loops import array, conv1d, feature_map, group_norm, randomised, sigmoid, strips
+from .loops import (
+    array,
+    batch_norm,
+    conv1d,
+    feature_map,
+    group_norm,
+    randomised,
+    sigmoid,
+    strips,
+)
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -38,6 +47,65 @@ def test_loop_from_the_equations(kernel_size: int, groups: str, shared: bool) ->
         for c, row, column in np.ndindex(image.shape):  # Eq. 9
             expected[b, c, row, column] = image[c, row, column] * y_h[c, row] * y_w[c, column]
     np.testing.assert_allclose(array(module(x)), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("part", ELAConfig.parts)
+@pytest.mark.parametrize("shared", [True, False])
+def test_loop_from_the_equations_without_a_part(part: str, shared: bool) -> None:
+    channels = 6
+    one_direction = part in ("height only", "width only")
+    norm_groups = {} if part in ("no GN", "BN for GN") else {"num_groups": 2}
+    fields = {"kernel_size": 3, "groups": "in_channels/2", "num_groups": 2, "shared": shared}
+    config = ELAConfig(**{**fields, **ELAConfig.parts[part], **norm_groups})
+    module = randomised(ELA(channels, config))
+    assert len(module.encoders) == (1 if shared or one_direction else 2)
+    x = feature_map(2, channels, 3, 5)
+    expected = np.array(array(x))
+    for b, image in enumerate(array(x)):
+        for axis, strip in enumerate(strips(image)):
+            if part == ("width only", "height only")[axis]:
+                continue
+            conv, norm = module.encoders[0 if axis == 0 else -1]
+            encoded = strip
+            if part != "no conv":
+                encoded = conv1d(encoded, array(conv.weight), padding=1, groups=3)
+            if part == "BN for GN":
+                encoded = batch_norm(encoded, norm)
+            elif part != "no GN":
+                encoded = group_norm(encoded, 2, array(norm.weight), array(norm.bias))
+            for c, row, column in np.ndindex(image.shape):
+                gate = sigmoid(encoded[c, row if axis == 0 else column])
+                expected[b, c, row, column] *= gate
+    np.testing.assert_allclose(array(module(x)), expected, rtol=1e-10)
+
+
+def test_by_hand_without_norm_and_convolution() -> None:
+    # Nothing is left to learn: the gates are the sigmoids of the strips' means.
+    #
+    #   0     ln 9        mean over W: ln 3, ln 3, sigmoid 3/4; mean over H: 0, ln 9,
+    #   0     ln 9        sigmoid 1/2, 9/10
+    config = ELAConfig(norm="none", conv=False)
+    module = ELA(1, config)
+    assert list(module.parameters()) == []
+    nine = math.log(9)
+    x = torch.tensor([[0.0, nine], [0.0, nine]], dtype=torch.float64)
+    expected = [[0, nine * 3 / 4 * 9 / 10]] * 2
+    np.testing.assert_allclose(array(module(x[None, None]))[0, 0], expected, rtol=1e-14)
+
+
+def test_in_training_a_batch_norm_is_over_the_batch_and_a_strip() -> None:
+    # One channel, the convolution the identity: the strips along H are (1 3) and (5 7), over both
+    # images mean 4 and variance 5; a group norm would take each on its own.
+    fields = {"kernel_size": 1, "groups": 1, "norm": "bn", "directions": "height"}
+    module = ELA(1, ELAConfig(**fields)).double().train()
+    conv, norm = module.encoders[0]
+    norm.eps = 1.0  # above 0, as a batch norm must have it in training
+    with torch.no_grad():
+        conv.weight.fill_(1)
+    x = torch.tensor([[1.0, 3.0], [5.0, 7.0]], dtype=torch.float64).reshape(2, 1, 2, 1)
+    gates = [sigmoid((value - 4) / math.sqrt(5 + 1)) for value in (1, 3, 5, 7)]
+    expected = [value * gate for value, gate in zip((1, 3, 5, 7), gates, strict=True)]
+    np.testing.assert_allclose(array(module(x)).ravel(), expected, rtol=1e-14)
 
 
 def test_peer() -> None:

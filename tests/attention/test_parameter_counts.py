@@ -89,6 +89,31 @@ def test_formula_at_128_channels(name: str, hyperparameters: dict[str, Any], cou
     assert parameters(modules(name, hyperparameters, [C])) == count
 
 
+@pytest.mark.parametrize(
+    ("name", "part", "count"),
+    [
+        ("se", "no reduction", 2 * 64 * 64),
+        ("cbam", "no channel", 2 * 7 * 7),
+        ("cbam", "no spatial", 2 * 64 * 4),
+        ("eca", "no neighbours", 1),
+        ("sa", "no channel", 2 + 2),  # with 32 groups: scale and shift, and those of the norm
+        ("sa", "no spatial", 2),
+        ("ca", "no BN", (64 * 8 + 8) + 2 * (8 * 64 + 64)),
+        ("ca", "no reduction", 3 * (64 * 64 + 64) + 2 * 64),
+        ("ela", "no GN", 7 * 64),
+        ("ela", "BN for GN", 7 * 64 + 2 * 64),
+        ("ela", "no conv", 2 * 64),
+        ("ela", "height only", 7 * 64 + 2 * 64),
+        ("ela", "width only", 7 * 64 + 2 * 64),
+        ("ema", "no cross-spatial", (2 * 2 + 2) + (9 * 2 * 2 + 2) + 2 * 2),
+        ("ema", "no 3x3 branch", (2 * 2 + 2) + 2 * 2),
+    ],
+)
+def test_formula_without_a_part_at_64_channels(name: str, part: str, count: int) -> None:
+    fields = {**({"groups": 32} if name == "sa" else {}), **ATTENTION[name].Config.parts[part]}
+    assert parameters(modules(name, fields, [64])) == count
+
+
 ROWS: list[tuple[str, str, dict[str, Any], list[int], int]] = [
     # ELA paper, Tables 2, 4, 5
     ("R18 CA r=32", "ca", preset("ca", "ela_paper"), STAGE3, 98_100),

@@ -9,33 +9,37 @@ from sweep.attention.sa import SA, SAConfig
 from .loops import array, feature_map, group_norm, mean, randomised, sigmoid
 
 
+@pytest.mark.parametrize("part", ["", "no channel", "no spatial"])
 @pytest.mark.parametrize("groups", [1, 2, 3, 6])
-def test_loop_from_the_equations(groups: int) -> None:
+def test_loop_from_the_equations(groups: int, part: str) -> None:
     channels = 12
-    module = randomised(SA(channels, SAConfig(groups=groups)))
+    without = SAConfig.parts[part] if part else {}
+    module = randomised(SA(channels, SAConfig(groups=groups, **without)))
     size = channels // groups
     half = size // 2
     x = feature_map(2, channels, 3, 5)
-    w_1, b_1 = array(module.channel_weight).ravel(), array(module.channel_bias).ravel()
-    w_2, b_2 = array(module.spatial_weight).ravel(), array(module.spatial_bias).ravel()
-    assert w_1.shape == (half,)
+    learnt = {name: array(parameter).ravel() for name, parameter in module.named_parameters()}
+    assert {parameter.shape for parameter in learnt.values()} == {(half,)}
     expected = np.zeros(x.shape)
     for b, image in enumerate(array(x)):
         attended = np.zeros(image.shape)
         for group in range(groups):
             for i in range(half):
                 c = group * size + i
-                attended[c] = image[c] * sigmoid(w_1[i] * mean(image[c]) + b_1[i])  # Eqs. 1-2
+                attended[c] = image[c]
+                if part != "no channel":  # Eqs. 1-2
+                    w_1, b_1 = learnt["channel_weight"], learnt["channel_bias"]
+                    attended[c] *= sigmoid(w_1[i] * mean(image[c]) + b_1[i])
             start = group * size + half
-            normed = group_norm(
-                image[start : start + half],
-                half,
-                array(module.norm.weight),
-                array(module.norm.bias),
-            )
+            attended[start : start + half] = image[start : start + half]
+            if part == "no spatial":
+                continue
+            w_2, b_2 = learnt["spatial_weight"], learnt["spatial_bias"]
+            scale, shift = learnt["norm.weight"], learnt["norm.bias"]
+            normed = group_norm(image[start : start + half], half, scale, shift)
             for i, row, column in np.ndindex(normed.shape):  # Eq. 3
                 gate = sigmoid(w_2[i] * normed[i, row, column] + b_2[i])
-                attended[start + i, row, column] = image[start + i, row, column] * gate
+                attended[start + i, row, column] *= gate
         for i in range(channels // 2):  # channel shuffle
             expected[b, 2 * i] = attended[i]
             expected[b, 2 * i + 1] = attended[channels // 2 + i]

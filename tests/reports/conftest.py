@@ -43,6 +43,7 @@ def trial() -> Callable[..., TrialRow]:
             "placement": "none" if attention == "none" else "stage3",
             "attention": attention,
             "preset": None,
+            "part": None,
             "label": label,
             "hyperparameters": {} if attention == "none" else {"kind": label},
             "settings": {"task": "classification", "dataset": "digits", "recipe.epochs": "5"},

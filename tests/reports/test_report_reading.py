@@ -28,6 +28,10 @@ def test_rows_are_typed(store: str) -> None:
         "kernel_size": 7,
         "num_groups": 16,
         "shared": True,
+        # newer than the run: what was trained has their defaults
+        "norm": "gn",
+        "directions": "both",
+        "conv": True,
     }
     assert (trial.label, trial.seed, trial.macs, trial.macs_fvcore) == ("ELA-L", 0, 34e6, 35e6)
     assert trial.settings["recipe.epochs"] == "5"

@@ -23,14 +23,28 @@ DATASETS, BACKBONES, ATTENTION, TASKS = (
 )
 PRESETS = ", ".join(recipes.PRESETS)
 FIELDS = (
-    "study, question, task, seeds, metric, on_indivisible, keep_checkpoints, dataset, backbones, "
-    "attention, recipe, resources, stopping, tracking"
+    "study, question, kind, task, seeds, metric, on_indivisible, keep_checkpoints, dataset, "
+    "backbones, attention, recipe, resources, stopping, tracking, constraints, paired"
 )
 RECIPE = (
     "epochs, batch_size, accumulate, optimizer, lr, momentum, nesterov, weight_decay, "
     "decay_norm_and_bias, schedule, milestones, gamma, warmup_epochs, label_smoothing, "
     "augmentation, precision, channels_last, evaluate, preset"
 )
+NAMES = ", ".join(
+    dict.fromkeys(
+        [
+            *("backbone", "attention", "placement", "stem", "image_size", "epochs"),
+            *("params_m", "macs_g"),
+            *(
+                f
+                for n in registry.ATTENTION.names()
+                for f in registry.ATTENTION[n].Config.model_fields
+            ),
+        ]
+    )
+)
+TERMS = "Allowed: names, numbers, text, lists, comparisons, and, or, not, in, + - * / // %"
 STUDY = "Name of the sweep: letters, digits, '_', '-' and '.', at most 64."
 GROUPS = 'Of the 1D convolution: "in_channels", "in_channels/8" or a number.'
 
@@ -47,7 +61,8 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     "an unknown hyperparameter": (
         {"attention": "[none, {name: ela, kernel: 5}]"},
         "5:31: attention[1].kernel: unknown field; did you mean 'kernel_size'? "
-        "Allowed: name, backbones, kernel_size, groups, num_groups, shared, preset",
+        "Allowed: name, backbones, kernel_size, groups, num_groups, shared, norm, directions, "
+        "conv, preset, parts",
     ),
     "a hyperparameter of another module": (
         {"attention": "[{name: none, preset: B}]"},
@@ -359,6 +374,129 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     "a field that belongs to another one": (
         {"recipe": "{milestones: [3]}"},
         "7:10: recipe.milestones: milestones belong to schedule 'step', not 'cosine'",
+    ),
+    # kinds of studies
+    "an unknown kind": (
+        {"kind": "leave_one"},
+        "8:1: kind: 'leave_one' is not 'grid', 'one_at_a_time', 'leave_one_out' or 'paired'; "
+        "did you mean 'leave_one_out'?",
+    ),
+    "a grid in a module that is taken apart": (
+        {"kind": "leave_one_out", "attention": "[{name: ela, preset: [B, L], num_groups: [16]}]"},
+        "5:41: attention[0].num_groups: [16] is a list; kind 'leave_one_out' takes one module "
+        "apart, and has a list for preset only",
+    ),
+    "an unknown part": (
+        {"kind": "leave_one_out", "attention": "[{name: ela, parts: [no conv, no BN]}]"},
+        "5:42: attention[0].parts[1]: 'no BN' is not known; did you mean 'no GN'? "
+        "Allowed: no GN, BN for GN, no conv, height only, width only",
+    ),
+    "a part twice": (
+        {"kind": "leave_one_out", "attention": "[{name: ela, parts: [no GN, no GN]}]"},
+        "5:40: attention[0].parts[1]: 'no GN' is listed twice",
+    ),
+    "a part that is no name": (
+        {"kind": "leave_one_out", "attention": "[{name: ela, parts: [[no GN]]}]"},
+        "5:33: attention[0].parts[0]: ['no GN'] is not known; did you mean 'no GN'? "
+        "Allowed: no GN, BN for GN, no conv, height only, width only",
+    ),
+    "a part alone": (
+        {"kind": "leave_one_out", "attention": "[{name: ela, parts: no GN}]"},
+        "5:25: attention[0].parts: 'no GN' is not a list with at least one entry",
+    ),
+    "parts of a module that has none": (
+        {"kind": "leave_one_out", "attention": "[{name: nam, parts: [no norm]}]"},
+        "5:25: attention[0].parts: unknown field. Allowed: name, backbones",
+    ),
+    "parts in a grid": (
+        {"attention": "[{name: ela, parts: [no GN]}]"},
+        "5:25: attention[0].parts: is for kind 'leave_one_out', not 'grid'",
+    ),
+    "a part that is not there": (
+        {"kind": "leave_one_out", "attention": "[{name: se, reduction: 1}]"},
+        "5:13: attention[0]: 'no reduction' changes nothing here: name the others in parts",
+    ),
+    "the last part": (
+        {
+            "kind": "leave_one_out",
+            "attention": "[{name: sa, groups: 8, channel: false, parts: [no spatial]}]",
+        },
+        "5:59: attention[0].parts[0]: 'no spatial' cannot be had here: spatial must be true where "
+        "channel is false: nothing would be left",
+    ),
+    "a pair without a baseline": (
+        {"kind": "paired", "attention": "[ela]", "seeds": "[0, 1, 2]"},
+        "4:13: backbones[0]: kind 'paired' compares with the baseline: attention needs 'none' for "
+        "resnet18",
+    ),
+    "a pair without a baseline on one backbone": (
+        {
+            "kind": "paired",
+            "backbones": "[resnet18, resnet50]",
+            "attention": "[ela, {name: none, backbones: resnet18}]",
+            "seeds": "[0, 1, 2]",
+        },
+        "4:23: backbones[1]: kind 'paired' compares with the baseline: attention needs 'none' for "
+        "resnet50",
+    ),
+    "too few pairs": (
+        {"kind": "paired", "seeds": "[0, 1]"},
+        "6:1: seeds: kind 'paired' needs 3 or more, not 2",
+    ),
+    "fewer pairs than are asked for": (
+        {"kind": "paired", "seeds": "[0, 1, 2]", "paired": "{min_seeds: 4}"},
+        "6:1: seeds: kind 'paired' needs 4 or more, not 3",
+    ),
+    "pairs in a grid": ({"paired": "{}"}, "8:1: paired: is for kind 'paired', not 'grid'"),
+    "a chance that is none": (
+        {"kind": "paired", "seeds": "[0, 1, 2]", "paired": "{alpha: 1}"},
+        "9:10: paired.alpha: 1 is not a finite number above 0 and below 1",
+    ),
+    "a margin of nothing": (
+        {"kind": "paired", "seeds": "[0, 1, 2]", "paired": "{margin: 0}"},
+        "9:10: paired.margin: 0 is not a finite number above 0",
+    ),
+    "one pair": (
+        {"kind": "paired", "seeds": "[0, 1, 2]", "paired": "{min_seeds: 1}"},
+        "9:10: paired.min_seeds: 1 is not a whole number from 2",
+    ),
+    # constraints
+    "an unknown constraint": (
+        {"constraints": "{max_params: 12}"},
+        "8:15: constraints.max_params: unknown field; did you mean 'max_params_m'? "
+        "Allowed: max_params_m, max_macs_g, where",
+    ),
+    "no parameters at all": (
+        {"constraints": "{max_params_m: 0}"},
+        "8:15: constraints.max_params_m: 0 is not a finite number above 0",
+    ),
+    "an expression alone": (
+        {"constraints": "{where: epochs < 3}"},
+        "8:15: constraints.where: 'epochs < 3' is not a list (each text)",
+    ),
+    "an unknown name in an expression": (
+        {"constraints": "{where: [epochs < 3, kernal_size < 9]}"},
+        "8:35: constraints.where[1]: 'kernal_size' is not known; did you mean 'kernel_size'? "
+        f"Allowed: {NAMES}",
+    ),
+    "no expression": (
+        {"constraints": "{where: ['epochs <']}"},
+        "8:23: constraints.where[0]: 'epochs <' is no expression: invalid syntax; such as "
+        "kernel_size * num_groups <= 128",
+    ),
+    "an expression that is no condition": (
+        {"constraints": "{where: [kernel_size * 2]}"},
+        "8:23: constraints.where[0]: 'kernel_size * 2' is neither true nor false; write a "
+        "comparison, such as kernel_size * num_groups <= 128",
+    ),
+    "an expression that calls": (
+        {"constraints": "{where: [abs(epochs) < 3]}"},
+        f"8:23: constraints.where[0]: 'abs(epochs)' is not allowed. {TERMS}",
+    ),
+    "an expression without an answer": (
+        {"attention": "[ela]", "constraints": "{where: [reduction < 8, groups < 8]}"},
+        "8:38: constraints.where[1]: groups < 8 cannot be told for groups 'in_channels': it "
+        "compares text with a number",
     ),
     # the text
     "a field twice": ({"recipe": "{lr: 1, lr: 2}"}, "7:17: recipe.lr: is given twice"),

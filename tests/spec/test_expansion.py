@@ -16,11 +16,13 @@ def plan_of(folder: Path, **fields: str | None) -> Plan:
     return make_plan(space_of(folder, **fields))
 
 
-def points(folder: Path, attention: str) -> list[tuple[str, str | None, dict[str, Any]]]:
+def points(
+    folder: Path, attention: str, kind: str = "grid"
+) -> list[tuple[str, str | None, dict[str, Any]]]:
     """Return name, preset and what differs from the defaults, of every point of a grid."""
     return [
         (p.name, p.preset, {name: p.hyperparameters[name] for name in p.nondefault})
-        for p in space_of(folder, attention=attention).attention
+        for p in space_of(folder, attention=attention, kind=kind).attention
     ]
 
 
@@ -350,3 +352,117 @@ def test_the_cost_of_training_follows_the_recipe_of_each_backbone(tmp_path: Path
         "mobilenet_v2": 5,
     }
     assert plan.training_flops() == (2 * macs["resnet18"] + 5 * macs["mobilenet_v2"]) * 6 * 1293
+
+
+# One at a time ---------------------------------------------------------------------------------
+
+
+def test_one_at_a_time_is_the_first_values_and_each_other_value_alone(tmp_path: Path) -> None:
+    grid = """[none, {name: ela, kernel_size: [5, 3, 9], num_groups: [8, 4], groups: 1},
+        {name: ema, factor: [16, 8]}, eca]"""
+    assert points(tmp_path, grid, "one_at_a_time") == [
+        ("none", None, {}),
+        ("ela", None, {"kernel_size": 5, "num_groups": 8, "groups": 1}),
+        ("ela", None, {"kernel_size": 3, "num_groups": 8, "groups": 1}),
+        ("ela", None, {"kernel_size": 9, "num_groups": 8, "groups": 1}),
+        ("ela", None, {"kernel_size": 5, "num_groups": 4, "groups": 1}),
+        ("ema", None, {"factor": 16}),
+        ("ema", None, {"factor": 8}),
+        ("eca", None, {}),
+    ]
+
+
+def test_a_preset_is_one_of_the_fields_that_vary_alone(tmp_path: Path) -> None:
+    grid = "[{name: ca, preset: [official, ela_paper], reduction: [16, 8]}]"
+    assert points(tmp_path, grid, "one_at_a_time") == [
+        ("ca", "official", {"reduction": 16}),
+        ("ca", "ela_paper", {"reduction": 16, "bias": False, "min_channels": 1}),
+        ("ca", "official", {"reduction": 8}),
+    ]
+
+
+@pytest.mark.parametrize("lengths", [(1, 1), (4, 1), (2, 3), (3, 3)])
+def test_every_list_of_k_values_brings_k_less_one_points(
+    tmp_path: Path, lengths: tuple[int, int]
+) -> None:
+    kernels, groups = ([1, 3, 5, 7][: lengths[0]], [1, 2, 4, 8][: lengths[1]])
+    grid = f"[{{name: ela, kernel_size: {kernels}, groups: {groups}}}]"
+    found = points(tmp_path, grid, "one_at_a_time")
+    assert len(found) == 1 + sum(length - 1 for length in lengths)
+    changed = [sum(p.get(k) != v for k, v in found[0][2].items()) for *_, p in found[1:]]
+    assert all(count <= 1 for count in changed)
+
+
+def test_entries_of_backbones_and_attention_are_combined_all_the_same(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path,
+        kind="one_at_a_time",
+        backbones="[{name: resnet18, placement: [stage3, stem_stage], stem: [cifar, imagenet]}]",
+        attention="[{name: se, reduction: [4, 8]}, eca]",
+    )
+    places = [("cifar", "stage3"), ("cifar", "stem_stage"), ("imagenet", "stage3")]
+    assert [(t.trial.backbone.stem, t.trial.placement, t.label) for t in plan.trials] == [
+        (stem, placement, label)
+        for stem, placement in places
+        for label in ("SE-r4", "SE-r8", "ECA")
+    ]
+
+
+# Leave one out ---------------------------------------------------------------------------------
+
+
+def test_a_module_is_whole_and_then_without_each_of_its_parts(tmp_path: Path) -> None:
+    assert points(tmp_path, "[none, {name: ela, preset: [T, B]}]", "leave_one_out") == [
+        ("none", None, {}),
+        ("ela", "T", {"kernel_size": 5, "num_groups": 32}),
+        ("ela", "T", {"kernel_size": 5, "norm": "none"}),
+        ("ela", "T", {"kernel_size": 5, "norm": "bn"}),
+        ("ela", "T", {"num_groups": 32, "conv": False}),
+        ("ela", "T", {"kernel_size": 5, "num_groups": 32, "directions": "height"}),
+        ("ela", "T", {"kernel_size": 5, "num_groups": 32, "directions": "width"}),
+        ("ela", "B", {}),
+        ("ela", "B", {"norm": "none"}),
+        ("ela", "B", {"norm": "bn"}),
+        ("ela", "B", {"conv": False}),
+        ("ela", "B", {"directions": "height"}),
+        ("ela", "B", {"directions": "width"}),
+    ]
+
+
+def test_only_the_parts_that_are_asked_for_in_their_order(tmp_path: Path) -> None:
+    attention = "[{name: ela, num_groups: 4, parts: [width only, no GN]}, {name: ema, factor: 8}]"
+    found = space_of(tmp_path, attention=attention, kind="leave_one_out").attention
+    assert [(p.name, p.part, {n: p.hyperparameters[n] for n in p.nondefault}) for p in found] == [
+        ("ela", None, {"num_groups": 4}),
+        ("ela", "width only", {"num_groups": 4, "directions": "width"}),
+        ("ela", "no GN", {"norm": "none"}),
+        ("ema", None, {"factor": 8}),
+        ("ema", "no cross-spatial", {"factor": 8, "cross_spatial": False}),
+        ("ema", "no 3x3 branch", {"factor": 8, "conv3x3": False}),
+    ]
+
+
+def test_what_presets_share_without_a_part_is_planned_once(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path,
+        kind="leave_one_out",
+        attention="[{name: ela, preset: [B, L], parts: [no conv]}]",  # they differ by their groups
+    )
+    assert [(t.label, t.trial.preset, t.trial.part) for t in plan.trials] == [
+        ("ELA-B", "B", None),
+        ("ELA-B no conv", "B", "no conv"),
+        ("ELA-L", "L", None),
+    ]
+    assert plan.duplicates == 1
+
+
+# Paired ----------------------------------------------------------------------------------------
+
+
+def test_a_paired_study_is_a_grid_with_its_own_settings(tmp_path: Path) -> None:
+    fields = {"attention": "[none, {name: ela, preset: [B, L]}]", "seeds": "[0, 1, 2]"}
+    space = space_of(tmp_path, kind="paired", paired="{margin: 0.01}", **fields)
+    assert space.paired is not None
+    assert (space.paired.alpha, space.paired.margin, space.paired.min_seeds) == (0.05, 0.01, 3)
+    assert space.attention == space_of(tmp_path, **fields).attention
+    assert space_of(tmp_path, **fields).paired is None

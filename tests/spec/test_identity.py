@@ -109,6 +109,7 @@ NO_MATTER: dict[str, Any] = {
     "dataset_settings": {"root": "elsewhere"},
     "placement": "mine",
     "preset": None,
+    "part": "no GN",
 }
 
 
@@ -159,6 +160,16 @@ def ids(folder: Path, *overrides: str, **fields: str | None) -> list[str]:
             {"attention": "[{groups: in_channels/8, name: ela, num_groups: 16, kernel_size: 7}]"},
         ),
         ({"attention": "[ela]"}, {"attention": "[{name: ela, preset: B, shared: true}]"}),
+        (  # a module without a part or its values; all kinds
+            {"attention": "[{name: ela, preset: T, parts: [no GN]}]", "kind": "leave_one_out"},
+            {"attention": "[{name: ela, preset: T}, {name: ela, kernel_size: 5, norm: none}]"},
+        ),
+        (
+            {"attention": "[{name: ela, preset: [B, L]}]"},
+            {"kind": "one_at_a_time", "attention": "[ela, {name: ela, preset: L}]"},
+        ),
+        ({"seeds": "[0, 1]"}, {"seeds": "[0, 1]", "kind": "paired", "paired": "{min_seeds: 2}"}),
+        ({}, {"constraints": "{max_params_m: 12}"}),
         (
             {"recipe": "{preset: he2016_resnet}"},
             {

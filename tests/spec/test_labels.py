@@ -1,18 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from sweep.spec.labels import display_name, module_key, module_labels
+from sweep.spec.labels import Module, display_name, module_key, module_labels
 
 from .spaces import space_of
 
 
-def labels(folder: Path, attention: str) -> list[str]:
-    points = space_of(folder, attention=attention).attention
-    named = module_labels((p.name, p.preset, p.hyperparameters) for p in points)
-    return [named[module_key(p.name, p.preset, p.hyperparameters)] for p in points]
+def labels(folder: Path, attention: str, kind: str = "grid") -> list[str]:
+    points = space_of(folder, attention=attention, kind=kind).attention
+    modules = [(p.name, p.preset, p.part, p.hyperparameters) for p in points]
+    named = module_labels(modules)
+    return [named[module_key(*module)] for module in modules]
 
 
 def test_the_form_of_the_papers(tmp_path: Path) -> None:
@@ -58,10 +57,39 @@ def test_a_number_of_groups_is_not_taken_for_a_share_of_the_channels(tmp_path: P
     ]
 
 
+def test_a_module_without_a_part_is_named_after_it(tmp_path: Path) -> None:
+    ela = "{name: ela, preset: B, parts: [no GN, width only]}"
+    apart = f"[none, {ela}, {{name: ema, parts: [no 3x3 branch]}}]"
+    assert labels(tmp_path, apart, "leave_one_out") == [
+        "baseline",
+        "ELA-B",
+        "ELA-B no GN",
+        "ELA-B width only",
+        "EMA",
+        "EMA no 3x3 branch",
+    ]
+
+
+def test_what_tells_whole_modules_apart_tells_them_without_a_part(tmp_path: Path) -> None:
+    one = "{name: ela, kernel_size: 5, parts: [no GN, no conv]}"
+    other = "{name: ela, groups: 1, num_groups: 8, parts: [no GN]}"
+    apart = f"[{{name: se, reduction: 4}}, {one}, {other}]"
+    assert labels(tmp_path, apart, "leave_one_out") == [
+        "SE",
+        "SE no reduction",
+        "ELA-k5-g-ng16",
+        "ELA-k5-g no GN",  # which has no norm groups
+        "ELA no conv",  # which has no kernel
+        "ELA-k7-groups1-ng8",
+        "ELA-k7-groups1 no GN",
+    ]
+
+
 def test_no_two_settings_have_one_label() -> None:
-    settings: list[tuple[str, str | None, Mapping[str, Any]]] = [
-        ("mine", preset, {"a": a, "b": b, "groups": g})
+    settings: list[Module] = [
+        ("mine", preset, part, {"a": a, "b": b, "groups": g})
         for preset in (None, "P", "Q")
+        for part in (None, "no a", "no b")
         for a in (1, 2.5)
         for b in (True, False)
         for g in (4, "in_channels", "in_channels/4")
