@@ -6,6 +6,7 @@ Values are as stored (accuracies are fractions); ``Metric.scale`` takes them to 
 from __future__ import annotations
 
 import ast
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ def study_rows(record: StudyRecord) -> StudyRows:
     task = next((trial.settings["task"] for trial in trials), "classification")
     metrics, notes = _metrics(task, tags.get(names.METRIC, ""))
     planned = record.parent.metrics.get("trials")
+    answers = json.loads(tags.get(names.ANSWERS, "[]"))
     return StudyRows(
         study=record.study,
         question=tags.get(names.QUESTION, ""),
@@ -123,7 +125,7 @@ def study_rows(record: StudyRecord) -> StudyRows:
         parent_id=record.parent.run_id,
         version=tags.get(names.VERSION, "unknown"),
         commit=tags.get(names.COMMIT, "unknown"),
-        notes=(*notes, *_undescribed(len(record.trials) - len(described))),
+        notes=(*answers, *notes, *_undescribed(len(record.trials) - len(described))),
     )
 
 

@@ -140,7 +140,7 @@ def status(study: str, folder: Path, as_json: bool) -> None:
     from sweep.study import find_study
 
     found, stored = find_study(folder, study)
-    trials = standings(stored.plan, Ledger(folder))
+    trials = standings(stored, Ledger(folder))
     if as_json:
         import json
 
@@ -493,11 +493,16 @@ def _nothing_to_do(spec: Path, overrides: tuple[str, ...], key: str, folder: Pat
         return False
     uri = tracking_uri(folder, (document.get("tracking") or {}).get("uri"))
     ledger, plan = Ledger(folder), stored.plan
-    if not all(is_delivered(ledger, p.trial.trial_id, uri, plan.study) for p in plan.runnable):
-        return False
+    ids = [p.trial.trial_id for p in plan.runnable]
+    states = [ledger.entry(trial_id).state for trial_id in ids]
+    for trial_id, state in zip(ids, states, strict=True):
+        # "planned" in a complete study: it has its answer without the trial.
+        if state != "planned" and not is_delivered(ledger, trial_id, uri, plan.study):
+            return False
     console = make_console()
     show_refused(plan, console)
-    console.print(f"{plan.study}: all {len(plan.runnable)} trials are done, nothing to run")
+    done = states.count("done")
+    console.print(f"{plan.study}: {done} of {len(ids)} trials are done, nothing to run")
     return True
 
 

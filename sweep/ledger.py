@@ -228,16 +228,6 @@ class Ledger:
         with self.log_path(trial_id).open("a", encoding="utf-8") as file:
             file.write(f"{then} {' '.join(text.split())}\n")
 
-    def drop_checkpoints(self, trial_id: str, *, keep: Literal["none", "best", "last"]) -> None:
-        """Remove a finished trial's checkpoints, but what is asked for."""
-        folder = self.checkpoint_folder(trial_id)
-        if keep == "none":
-            shutil.rmtree(folder, ignore_errors=True)
-        elif keep == "best" and folder.is_dir():
-            for path in folder.iterdir():
-                if not path.name.startswith("best-"):
-                    path.unlink()
-
     def remove(self, trial_id: str) -> None:
         """Remove all there is of a trial."""
         shutil.rmtree(self.trial_folder(trial_id), ignore_errors=True)

@@ -92,6 +92,8 @@ def show_summary(summary: Summary, folder: Path, console: Console) -> None:
         + (f", {len(plan.refused)} refused" if plan.refused else "")
         + (f", {len(plan.pruned)} pruned" if plan.pruned else "")
     )
+    for answer in summary.answers:
+        console.print(answer, markup=False)
     if summary.failures:
         console.print(f"sweep retry {plan.study} --failed tries these again", markup=False)
     console.print(store_line(summary.uri, folder), markup=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ from sweep.errors import UserError
 from sweep.ledger import Entry, Ledger
 from sweep.plan import Plan, PlannedTrial
 from sweep.registry import nearest
+from sweep.study import StoredStudy
 
 Step = Literal["new", "goes on", "again", "done", "stopped", "failed", "left out"]
 """What the next run does with a trial: trains it; goes on after its last epoch; tries it again
@@ -25,7 +26,8 @@ class Standing:
     trial_id: str
     name: str
     state: str
-    """Of the ledger; a "running" one whose process died is "interrupted"."""
+    """Of the ledger; a "running" one whose process died is "interrupted", a "planned" one of a
+    study that has its answers is "not needed"."""
     attempts: int
     epoch: int
     """The last one that was measured."""
@@ -45,9 +47,12 @@ class Change:
     reason: str
 
 
-def standings(plan: Plan, ledger: Ledger) -> list[Standing]:
-    """Return where every trial of a plan stands, in its order."""
-    return [_standing(planned, ledger) for planned in plan.runnable]
+def standings(study: StoredStudy, ledger: Ledger) -> list[Standing]:
+    """Return where every trial of a sweep stands, in the order of its plan."""
+    trials = [_standing(planned, ledger) for planned in study.plan.runnable]
+    if not study.complete:
+        return trials
+    return [replace(t, state="not needed") if t.state == "planned" else t for t in trials]
 
 
 def changes(plan: Plan, before: Plan | None, ledger: Ledger) -> list[Change]:

@@ -20,6 +20,7 @@ from sweep.orchestration.attempt import Job, Outcome
 from sweep.orchestration.failures import backoff, enlarged
 from sweep.orchestration.runner import Listener
 from sweep.plan import PlannedTrial
+from sweep.training.checkpoint import Checkpoints
 from sweep.training.loop import EpochReport
 
 LOOK_SECONDS = 2.0
@@ -140,7 +141,8 @@ class Agenda:
             return False
         with self._writing():
             self.ledger.stop(trial_id, reason)
-            self.ledger.drop_checkpoints(trial_id, keep=self.make_job(planned, None).keep)
+            job = self.make_job(planned, None)
+            Checkpoints(self.ledger.checkpoint_folder(trial_id)).reduce(job.keep)
             self._settle(trial_id, Outcome(report.metrics, reason))
         return True
 

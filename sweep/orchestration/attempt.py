@@ -14,7 +14,7 @@ from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -24,6 +24,7 @@ from sweep.orchestration.failures import failure_kind
 from sweep.profiling.cost import count_macs_fvcore
 from sweep.spec.trial import Trial
 from sweep.training.checkpoint import Checkpoints
+from sweep.training.footprint import Keep
 from sweep.training.loop import EpochReport, train_epochs
 
 ORPHAN_SECONDS = 60.0
@@ -39,7 +40,7 @@ class Job:
     """The working folder."""
     share: Share
     workers: int
-    keep: Literal["none", "best", "last"]
+    keep: Keep
     """What stays of the checkpoints once it is finished."""
     continues: str | None = None
     """Another trial, whose epochs are the first ones of this one."""
@@ -76,7 +77,7 @@ def _attempt(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
     if known := ledger.result(trial_id):
         if not ledger.is_done(trial_id):  # its worker died between storing the result and this
             ledger.close(trial_id)
-        ledger.drop_checkpoints(trial_id, keep=job.keep)
+        Checkpoints(ledger.checkpoint_folder(trial_id)).reduce(job.keep)
         return Outcome(known["metrics"])
     isolate(job.share.cpus)
     try:
@@ -145,7 +146,7 @@ def _trained(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
             "share": asdict(job.share),
         },
     )
-    ledger.drop_checkpoints(trial_id, keep=job.keep)
+    Checkpoints(ledger.checkpoint_folder(trial_id)).reduce(job.keep)
     return Outcome(result.metrics)
 
 

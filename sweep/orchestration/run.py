@@ -21,15 +21,16 @@ from typing import Any, Literal
 from sweep import __version__
 from sweep.errors import UserError
 from sweep.ledger import Ledger, Share
-from sweep.orchestration.agenda import Agenda, Listed
+from sweep.orchestration.agenda import Agenda, Listed, Source
 from sweep.orchestration.attempt import Job, Outcome
 from sweep.orchestration.inline import InlineRunner
 from sweep.orchestration.lengthen import beginnings
+from sweep.orchestration.paired import Paired
 from sweep.orchestration.resources import share
 from sweep.orchestration.runner import Listener, Runner
 from sweep.orchestration.stopping import StopRequest, stoppable
 from sweep.plan import Plan, PlannedTrial
-from sweep.registry import DATASETS
+from sweep.registry import DATASETS, TASKS
 from sweep.spec.schema import Space
 from sweep.study import FolderError, StoredStudy, Study
 from sweep.tracking import names
@@ -74,6 +75,8 @@ class Summary:
     stopped: int
     """Trials that a scheduler ended early."""
     failures: tuple[Failure, ...]
+    answers: tuple[str, ...]
+    """Of a paired study, a sentence for each comparison."""
     undelivered: str
     """Why MLflow does not have everything; empty if it has."""
     uri: str
@@ -169,9 +172,11 @@ class _Sweep:
             except UserError:
                 self._interrupted()
                 raise
-            delivered = self.delivery.close(DELIVERY_SECONDS)
+            answers = self._answers()
+            tags = {names.ANSWERS: json.dumps(answers)} if answers else {}
+            delivered = self.delivery.close(DELIVERY_SECONDS, tags)
         self._store(complete=True)
-        return self._summary(delivered)
+        return self._summary(delivered, answers)
 
     def _prepare(self) -> None:
         """Note what an earlier run left open, and what this one is to do."""
@@ -194,7 +199,7 @@ class _Sweep:
             given = share(self.space.resources, cpus=cpus, gpus=gpus)
             self.delivery.start()
             agenda = Agenda(
-                Listed(self.todo),
+                self._source(),
                 self.ledger,
                 _JobMaker(self.space, self.folder, root, given, self.todo),
                 self.relay,
@@ -208,6 +213,30 @@ class _Sweep:
             raise UnwritableError(_no_room(self.folder, agenda.unwritable))
         if stop() and not agenda.over:
             raise KeyboardInterrupt
+
+    def _source(self) -> Source:
+        return self._paired() or Listed(self.todo)
+
+    def _paired(self) -> Paired | None:
+        chosen = self.space.paired
+        if chosen is None:
+            return None
+        task = TASKS[self.space.general.task]
+        metric = next(m for m in task.metrics if m.name == self.plan.metric)
+        return Paired(
+            self.plan,
+            self.ledger,
+            metric,
+            alpha=chosen.alpha,
+            margin=None if chosen.margin is None else chosen.margin * metric.scale,
+            min_seeds=chosen.min_seeds,
+        )
+
+    def _answers(self) -> list[str]:
+        """Return what a paired study found, a sentence for each comparison."""
+        paired = self._paired()
+        decisions = paired.decisions() if paired else {}
+        return [f"{name}: {decision.text}" for name, decision in decisions.items()]
 
     def _interrupted(self) -> None:
         """Mark the trials that ran, and say so to MLflow if it answers soon."""
@@ -231,7 +260,7 @@ class _Sweep:
             )
         )
 
-    def _summary(self, delivered: bool) -> Summary:
+    def _summary(self, delivered: bool, answers: Sequence[str]) -> Summary:
         states = [self.ledger.entry(p.trial.trial_id).state for p in self.plan.runnable]
         return Summary(
             plan=self.plan,
@@ -239,6 +268,7 @@ class _Sweep:
             ran=len(self.todo),
             stopped=states.count("stopped"),
             failures=tuple(self._failures()),
+            answers=tuple(answers),
             undelivered="" if delivered else self.delivery.problem or "it did not answer in time",
             uri=self.uri,
         )
@@ -247,7 +277,7 @@ class _Sweep:
         for planned in self.plan.runnable:
             trial_id = planned.trial.trial_id
             entry = self.ledger.entry(trial_id)
-            if entry.state not in ("done", "stopped"):
+            if entry.state not in ("done", "stopped", "planned"):  # planned: was not needed
                 reason = entry.reason or "did not run to its end"
                 path = self.ledger.failure_path(trial_id)
                 yield Failure(trial_id, planned.name, reason, path)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ DIGESTS = ("files", "annotations")
 """Of a data set's content: what tells two folders of a user's own apart."""
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 5.0
+CLOSING_TRIES = 3
+"""How often the rest is offered to a store, once nothing more comes."""
 DELIVERY_LOCK_SECONDS = 30.0
 """How long one trial of another command's is waited for."""
 BATCH = 1000
@@ -92,6 +95,7 @@ class Delivery:
         self._experiment = ""
         self._records = {record.trial.trial_id: record for record in sweep.trials}
         self._order = {trial_id: place for place, trial_id in enumerate(self._records)}
+        self._last_tags: dict[str, str] = {}
         self._tagged: set[str] = set()
         self._pending: set[str] = set()
         self._lock = threading.Lock()
@@ -110,13 +114,18 @@ class Delivery:
         with self._lock:
             self._pending.update(trial_ids)
 
-    def close(self, timeout: float) -> bool:
+    def close(self, timeout: float, tags: Mapping[str, str] | None = None) -> bool:
         """Deliver the rest; return whether all was delivered within ``timeout`` seconds.
+
+        Args:
+            timeout: in seconds.
+            tags: of the parent run, now that the sweep has ended.
 
         Nothing was if delivering was never started.
         """
         if self._thread.ident is None:
             return False
+        self._last_tags = dict(tags or {})
         self._closing.set()
         self._wake.set()
         self._thread.join(timeout)
@@ -124,18 +133,20 @@ class Delivery:
         return not self._thread.is_alive() and not self.problem
 
     def _run(self) -> None:
-        while True:
+        tries = CLOSING_TRIES
+        while tries:
             closing = self._closing.is_set()
+            tries -= closing
             wait = POLL_SECONDS
             try:
                 self._deliver_pending(closing)
                 self.problem = ""
+                if closing:
+                    return
             except Exception as error:  # a server may fail in any way; training goes on
                 self.problem = f"{type(error).__name__}: {str(error).splitlines()[0]}"
                 wait = RETRY_SECONDS
-            if closing:
-                return
-            self._wake.wait(wait)
+            (self._given_up if closing else self._wake).wait(wait)
 
     def _deliver_pending(self, closing: bool) -> None:
         client = self._open()
@@ -216,10 +227,13 @@ class Delivery:
                 client.set_tag(run.info.run_id, tag, "no")
 
     def _end_parent(self, client: MlflowClient) -> None:
-        done = [self.ledger.is_done(trial_id) for trial_id in self._records]
-        client.log_metric(self.parent_id, "trials_done", sum(done))
-        client.log_metric(self.parent_id, "trials", len(done))
-        client.set_terminated(self.parent_id, "FINISHED" if all(done) else "FAILED")
+        states = [self.ledger.entry(trial_id).state for trial_id in self._records]
+        client.log_metric(self.parent_id, "trials_done", states.count("done"))
+        client.log_metric(self.parent_id, "trials", len(states))
+        for key, value in self._last_tags.items():
+            client.set_tag(self.parent_id, key, value)
+        well = set(states) <= {"done", "stopped", "planned"}  # planned: a study did not need it
+        client.set_terminated(self.parent_id, "FINISHED" if well else "FAILED")
 
     # A trial's run -------------------------------------------------------------------------
 
@@ -373,11 +387,11 @@ class Delivery:
 
 
 def is_delivered(ledger: Ledger, trial_id: str, uri: str, study: str) -> bool:
-    """Tell whether a trial is done and a store has all there is of it, as a member of a sweep."""
+    """Tell whether a trial has ended well and a store has all of it, as a member of a sweep."""
     cursor = read_cursor(ledger, trial_id, uri)
     entry = ledger.entry(trial_id)
     return (
-        entry.state == "done"
+        entry.state in ("done", "stopped")
         and cursor is not None
         and study in cursor.studies
         and cursor.ended == entry.ended

@@ -42,6 +42,8 @@ DEVICE = "sweep.device"
 REFUSED = "sweep.refused"
 """Tag of a parent run, JSON: count, and items of [label, backbone, reason], of what cannot exist;
 the first ones where the tag has no room for all."""
+ANSWERS = "sweep.answers"
+"""Tag of a parent run, JSON: what a paired study found, a sentence for each comparison."""
 ENVIRONMENT = "sweep.env."
 """Tag of a trial's run, followed by the name of what it says of hardware and versions."""
 

@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -59,6 +59,17 @@ class Checkpoints:
             for part in entry.values():
                 shutil.copy2(source / part["file"], self.folder)
         write_text(self.folder / MANIFEST, manifest)
+
+    def reduce(self, keep: Literal["none", "best", "last"]) -> None:
+        """Leave of a trial that has ended nothing, its best weights, or also its last state."""
+        entries = self._entries()
+        if keep == "last" and entries:
+            self._commit(entries[:1])
+        elif keep == "best" and entries:
+            (self.folder / MANIFEST).unlink()  # first: what it names is not all there any more
+            self._remove_all_but({entries[0]["best"]["file"]})
+        elif keep == "none":
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def load_last(self, device: torch.device) -> dict[str, Any] | None:
         """Return the newest whole state that ``save_last`` was given, or None if there is none."""
@@ -128,7 +139,9 @@ class Checkpoints:
         """Make these the epochs to go on from, and remove the files of every other one."""
         text = json.dumps({"version": VERSION, "epochs": entries}, indent=1)
         write_text(self.folder / MANIFEST, text)
-        needed = {part["file"] for entry in entries for part in entry.values()}
+        self._remove_all_but({part["file"] for entry in entries for part in entry.values()})
+
+    def _remove_all_but(self, needed: set[str]) -> None:
         for path in self.folder.iterdir():
             if path.suffix in (".pt", ".partial") and path.name not in needed:
                 path.unlink()
