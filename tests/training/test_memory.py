@@ -185,6 +185,25 @@ def test_a_cpu_has_no_memory_to_share() -> None:
         probe_memory(trial(), CPU)
 
 
+@pytest.mark.parametrize(("free", "expected"), [(71.5, 9.5), (40, 10), (73, 9)])
+def test_the_context_of_this_process_counts_and_other_processes_do_not(
+    monkeypatch: pytest.MonkeyPatch, free: float, expected: float
+) -> None:
+    # Of 80 GiB this process has 8 reserved, and had 9; the rest of what is not free is its
+    # context, or somebody else's.
+    answers = {
+        "synchronize": None,
+        "empty_cache": None,
+        "mem_get_info": (int(free * GIB), 80 * GIB),
+        "memory_reserved": 8 * GIB,
+        "max_memory_reserved": 9 * GIB,
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
+    monkeypatch.setattr(memory, "take_steps", lambda given, device: None)
+    assert probe_memory(trial(), torch.device("cuda", 0)) == expected * GIB
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu() -> None:
     cuda = torch.device("cuda", 0)
