@@ -28,6 +28,8 @@ Verdict = Literal["better", "worse", "equivalent", "open", "undecided"]
 
 PATHS = 200_000
 """Simulated sequences of differences; the error of ``alpha`` = 0.05 is 0.0005."""
+LEAST_ALPHA = 0.001
+"""So many paths tell no smaller one."""
 ROUNDING = 1e-9
 """Relative to the differences, the largest spread that is taken for rounding."""
 
@@ -64,8 +66,8 @@ class SequentialTest:
     max_seeds: int = 10
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < 1:
-            raise ValueError(f"alpha (={self.alpha}) must lie between 0 and 1")
+        if not LEAST_ALPHA <= self.alpha <= 0.5:
+            raise ValueError(f"alpha (={self.alpha}) must lie from {LEAST_ALPHA} to 0.5")
         if self.margin is not None and not 0 < self.margin < math.inf:
             raise ValueError(f"margin (={self.margin}) must be a number above 0")
         if self.min_seeds < 2:

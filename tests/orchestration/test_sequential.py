@@ -150,8 +150,8 @@ def test_a_difference_is_a_finite_number(wrong: float) -> None:
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"alpha": 0.0}, r"alpha \(=0.0\) must lie between 0 and 1"),
-        ({"alpha": math.nan}, r"alpha \(=nan\) must lie between 0 and 1"),
+        ({"alpha": 0.0}, r"alpha \(=0.0\) must lie from 0.001 to 0.5"),
+        ({"alpha": math.nan}, r"alpha \(=nan\) must lie from 0.001 to 0.5"),
         ({"margin": 0.0}, r"margin \(=0.0\) must be a number above 0"),
         ({"margin": math.nan}, r"margin \(=nan\) must be a number above 0"),
         ({"min_seeds": 1}, r"min_seeds \(=1\) must be at least 2"),
