@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -48,6 +49,10 @@ RAY_RESTARTS = 3
 """How often Ray itself is started anew after it died under a sweep."""
 
 
+LOOK_SECONDS = 5.0
+"""Between two looks at whether Ray lives."""
+
+
 class RayLostError(UserError, RuntimeError):
     """Ray died, and went on dying."""
 
@@ -72,7 +77,7 @@ class RayRunner:
         while not stop() and not agenda.over:
             try:
                 self._fit(agenda, stop)
-            except (ray.exceptions.RayError, tune.TuneError, ConnectionError) as error:
+            except (ray.exceptions.RayError, tune.TuneError, RayLostError, OSError) as error:
                 deaths += 1
                 if deaths > RAY_RESTARTS:
                     raise RayLostError(f"Ray died {deaths} times, at last: {error}") from error
@@ -232,10 +237,21 @@ class _Jobs(tune.search.Searcher):
 
 
 class _Relay(tune.Callback):
-    """Tells the agenda of starts, and of processes that died."""
+    """Tells the agenda of starts, and of processes that died; ends a run under which Ray died.
+
+    Raises:
+        RayLostError: no node is left. Tune would wait for one for ever.
+    """
 
     def __init__(self, ear: _Ear) -> None:
         self.ear = ear
+        self._looked = time.monotonic()
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._looked = time.monotonic()
+            if not any(node["Alive"] for node in ray.nodes()):  # type: ignore[no-untyped-call]
+                raise RayLostError("Ray has no node left")
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if self.ear.agenda:

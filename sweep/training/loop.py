@@ -109,7 +109,7 @@ def train_epochs(
         notice: is told of checkpoints that were damaged, one line each.
     """
     checkpoints = Checkpoints(checkpoint_dir)
-    run = _Run(trial, checkpoints, device, workers, pieces)
+    run = Training(trial, checkpoints, device, workers, pieces)
     done = run.resume()
     for problem in checkpoints.damaged:
         notice(f"{problem}; the trial goes on after epoch {len(done)}")
@@ -119,7 +119,7 @@ def train_epochs(
     return run.result()
 
 
-class _Run:
+class Training:
     """A trial in training: model, optimizer, data, and where it has come to."""
 
     def __init__(
@@ -217,7 +217,7 @@ class _Run:
         losses: list[Tensor] = []
         sizes: list[int] = []
         for images, targets in self.data.train.epoch(number):
-            losses.append(self._step(images, targets, meter))
+            losses.append(self.step(images, targets, meter))
             sizes.append(len(images))
             if len(losses) % LOSS_CHECK_EVERY == 0:
                 _check_finite(losses[-LOSS_CHECK_EVERY:], number, len(losses))
@@ -231,7 +231,7 @@ class _Run:
             }
         return meter.compute()
 
-    def _step(self, images: Tensor, targets: Any, meter: Meter | None) -> Tensor:
+    def step(self, images: Tensor, targets: Any, meter: Meter | None) -> Tensor:
         """Take one optimizer step; return the mean loss of the batch, still on the device."""
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)

@@ -18,10 +18,10 @@ from typing import Self
 
 import torch
 
-from sweep.ledger import write_text
+from sweep.durable import read_record, write_record
 from sweep.spec.trial import Trial
 from sweep.training.checkpoint import Checkpoints
-from sweep.training.loop import _Run
+from sweep.training.loop import Training
 from sweep.training.seeding import seed_everything
 
 STEPS = 2
@@ -80,12 +80,13 @@ def probe_memory(trial: Trial, device: torch.device) -> int:
 
 def take_steps(trial: Trial, device: torch.device) -> torch.optim.Optimizer:
     """Take the first steps of a trial's training, with its first batch; return the optimizer."""
-    run = _Run(trial, Checkpoints(Path()), device, workers=0)  # nothing is saved
+    checkpoints = Checkpoints(Path())  # nothing is saved
+    run = Training(trial, checkpoints, device, workers=0, pieces=1)
     seed_everything(trial.seed, "epoch", 1)
     run.model.train()
     images, targets = next(iter(run.data.train.epoch(1)))
     for _ in range(STEPS):
-        run._step(images, targets, run.task.training_meter(device))
+        run.step(images, targets, run.task.training_meter(device))
     return run.optimizer
 
 
@@ -150,15 +151,11 @@ class ProbeCache:
         if known is None:
             known = measure(trial)
             peaks = {**self._read(), _entry(trial, gpu): known}
-            write_text(self.path, json.dumps(peaks, indent=1, sort_keys=True) + "\n")
+            write_record(self.path, peaks)
         return known
 
     def _read(self) -> dict[str, int]:
-        try:
-            peaks = json.loads(self.path.read_text(encoding="utf-8"))
-            return {key: int(peak) for key, peak in peaks.items()}
-        except (FileNotFoundError, ValueError, TypeError, AttributeError):
-            return {}  # of a damaged file nothing is used: it is measured anew
+        return read_record(self.path) or {}  # what a damaged file said is measured anew
 
 
 def _entry(trial: Trial, gpu: Gpu) -> str:
