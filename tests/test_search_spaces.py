@@ -129,6 +129,29 @@ def test_the_cost_is_the_plans(name: str) -> None:
     assert int(stated[1].replace(",", "")) == pytest.approx(flops / rate / 3600, rel=0.05)
 
 
+def test_one_at_a_time_about_the_papers_setting_has_the_trials_of_its_table() -> None:
+    table, around = plan_of("ema_grid"), plan_of("ema_one_at_a_time")
+    assert {t.trial.trial_id for t in table.trials} < {t.trial.trial_id for t in around.trials}
+    assert around.trials[3].trial.hyperparameters == {
+        "factor": 32,
+        "cross_spatial": True,
+        "conv3x3": True,
+    }
+
+
+def test_each_part_of_ela_is_left_out_once() -> None:
+    plan = plan_of("ela_leave_one_out")
+    labels = list(dict.fromkeys(planned.label for planned in plan.trials))
+    directions = ["height only", "width only"]
+    assert labels == [
+        "baseline",
+        "ELA-B",
+        *(f"ELA-B {part}" for part in ("no GN", "BN for GN", "no conv", *directions)),
+        "ELA-L",
+        *(f"ELA-L {part}" for part in ("no GN", "BN for GN", *directions)),
+    ]
+
+
 README = (ROOT / "README.md").read_text("utf-8")
 
 
