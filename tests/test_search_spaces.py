@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from spec.spaces import call
+from spec.spaces import call, space_of
 
 from sweep.plan import SUSTAINED_FLOPS, Plan, make_plan
 from sweep.registry import BACKBONES, DATASETS, TASKS
@@ -160,6 +160,19 @@ def test_the_example_of_the_readme_is_a_space(tmp_path: Path) -> None:
     path.write_text(README.partition("```yaml\n")[2].partition("```")[0], encoding="utf-8")
     space = load_space(path)
     assert {point.recipe.epochs for point in space.backbones if point.recipe} == {60}
+
+
+def test_the_other_example_of_the_readme_changes_a_space(tmp_path: Path) -> None:
+    example = README.split("```yaml\n")[2].partition("```")[0]
+    changed = dict(line.split(": ", 1) for line in example.splitlines())
+    space = space_of(tmp_path, **changed)
+    assert [point.part for point in space.attention if point.name == "ema"] == [
+        None,
+        "no 3x3 branch",
+    ]
+    assert space.constraints.max_params_m == 12.5
+    compared = README.split("`paired: ")[1].partition("`")[0]
+    assert space_of(tmp_path, kind="paired", seeds="[0, 1, 2]", paired=compared).paired is not None
 
 
 def test_the_readme_lists_what_is_registered_by_task() -> None:
