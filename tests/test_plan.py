@@ -48,9 +48,14 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SWEEP_DIR", raising=False)
 
 
+def written(**fields: str | None) -> Path:
+    path = Path("space.yaml")
+    path.write_text(text_of(**fields), encoding="utf-8")
+    return path
+
+
 def plan(*arguments: str, **fields: str | None) -> Result:
-    Path("space.yaml").write_text(text_of(**fields), encoding="utf-8")
-    return call("plan", "space.yaml", *arguments)
+    return call("plan", written(**fields), *arguments)
 
 
 def test_json_has_one_object_per_trial_with_what_the_issue_demands() -> None:
@@ -69,7 +74,8 @@ def test_json_has_one_object_per_trial_with_what_the_issue_demands() -> None:
         "sites": [],
         "attention": "sa",
         "preset": None,
-        "hyperparameters": {"groups": 32},
+        "part": None,
+        "hyperparameters": {"groups": 32, "channel": True, "spatial": True},
         "dataset": "digits",
         "image_size": 8,
         "seed": 1,
@@ -104,6 +110,37 @@ def test_the_table_says_how_many_what_is_refused_and_what_it_takes() -> None:
     assert "refused: groups (=64) must divide 32 (at C=64)" in table[-1]
     assert kinds == "3 trials: 2 planned, 1 refused; 1 points of the grid repeat others"
     assert cost.startswith("training all of them takes 0.001 PFLOP: about 0.0 h on one A100-class")
+
+
+def test_the_table_shows_what_constraints_prune_and_with_what_it_costs() -> None:
+    attention = "[none, {name: eca, kernel_size: [1, 3]}]"
+    fields = {"attention": attention, "constraints": "{where: [kernel_size < 3]}"}
+    result = plan(**fields)
+    *table, kinds, _ = result.out.splitlines()
+    assert len(table) == 1 + 3
+    assert "11.174" in table[-1]
+    assert "pruned: where[0]: kernel_size < 3 does not hold for kernel_size 3" in table[-1]
+    assert kinds == "3 trials: 2 planned, 1 pruned"
+    *_, row = json.loads(plan("--json", **fields).out)
+    assert (row["status"], row["params_true"]) == ("pruned", 11_173_962 + 12 * 3)
+
+
+def test_a_pruned_trial_with_a_result_stays_pruned() -> None:
+    made = make_plan(load_space(written(attention="[eca]")))
+    ledger = Ledger(Path("sweeps"))
+    ledger.begin(made.trials[0].trial)
+    ledger.finish(made.trials[0].trial.trial_id, {})
+    fields = {"attention": "[eca]", "constraints": "{max_params_m: 1}"}
+    assert json.loads(plan("--json", **fields).out)[0]["status"] == "pruned"
+
+
+def test_run_counts_what_is_pruned() -> None:
+    fields = {"attention": "[eca, se]", "seeds": "[0, 1]", "constraints": "{max_params_m: 1}"}
+    result = call("run", written(**fields))
+    assert result.out.splitlines()[:2] == [
+        "pruned by constraints: 4 of 4",
+        "small: 0 trials, 0 done, 0 to run",
+    ]
 
 
 def test_nothing_is_written_by_planning() -> None:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from spec.spaces import call
+from spec.spaces import call, space_of
 
 from sweep.plan import SUSTAINED_FLOPS, Plan, make_plan
 from sweep.registry import BACKBONES, DATASETS, TASKS
@@ -129,6 +129,29 @@ def test_the_cost_is_the_plans(name: str) -> None:
     assert int(stated[1].replace(",", "")) == pytest.approx(flops / rate / 3600, rel=0.05)
 
 
+def test_one_at_a_time_about_the_papers_setting_has_the_trials_of_its_table() -> None:
+    table, around = plan_of("ema_grid"), plan_of("ema_one_at_a_time")
+    assert {t.trial.trial_id for t in table.trials} < {t.trial.trial_id for t in around.trials}
+    assert around.trials[3].trial.hyperparameters == {
+        "factor": 32,
+        "cross_spatial": True,
+        "conv3x3": True,
+    }
+
+
+def test_each_part_of_ela_is_left_out_once() -> None:
+    plan = plan_of("ela_leave_one_out")
+    labels = list(dict.fromkeys(planned.label for planned in plan.trials))
+    directions = ["height only", "width only"]
+    assert labels == [
+        "baseline",
+        "ELA-B",
+        *(f"ELA-B {part}" for part in ("no GN", "BN for GN", "no conv", *directions)),
+        "ELA-L",
+        *(f"ELA-L {part}" for part in ("no GN", "BN for GN", *directions)),
+    ]
+
+
 README = (ROOT / "README.md").read_text("utf-8")
 
 
@@ -137,6 +160,19 @@ def test_the_example_of_the_readme_is_a_space(tmp_path: Path) -> None:
     path.write_text(README.partition("```yaml\n")[2].partition("```")[0], encoding="utf-8")
     space = load_space(path)
     assert {point.recipe.epochs for point in space.backbones if point.recipe} == {60}
+
+
+def test_the_other_example_of_the_readme_changes_a_space(tmp_path: Path) -> None:
+    example = README.split("```yaml\n")[2].partition("```")[0]
+    changed = dict(line.split(": ", 1) for line in example.splitlines())
+    space = space_of(tmp_path, **changed)
+    assert [point.part for point in space.attention if point.name == "ema"] == [
+        None,
+        "no 3x3 branch",
+    ]
+    assert space.constraints.max_params_m == 12.5
+    compared = README.split("`paired: ")[1].partition("`")[0]
+    assert space_of(tmp_path, kind="paired", seeds="[0, 1, 2]", paired=compared).paired is not None
 
 
 def test_the_readme_lists_what_is_registered_by_task() -> None:

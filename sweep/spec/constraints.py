@@ -50,7 +50,7 @@ def check_expression(text: str) -> None:
     known = [*OF_A_TRIAL, *_hyperparameters()]
     for name in _names(condition):
         if name not in known:
-            raise ValueError(not_known(name, known))
+            raise ValueError(f"{not_known(name, known)}; text is written in quotes")
 
 
 def broken(constraints: Constraints, trial: Trial, *, params: int, macs: int) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from reports.rows import study_rows
 from sweep.ledger import Ledger
 from sweep.orchestration.resources import NoRoomError, share
 from sweep.orchestration.run import running
@@ -19,6 +20,7 @@ from sweep.spec.schema import Resources
 from sweep.standing import put_back
 from sweep.study import FolderError, Study
 from sweep.tracking import names
+from sweep.tracking.reading import read_study
 from tests.orchestration.conftest import Recorder, Run
 
 Runner = Callable[..., Run]
@@ -68,6 +70,21 @@ def test_sweep_is_complete_in_ledger_and_mlflow(run: Runner, folder: Path) -> No
         result = json.loads((Ledger(folder).trial_folder(trial_id) / "result.json").read_text())
         assert child.data.metrics["test_top1"] == result["metrics"]["test_top1"]
         assert not Ledger(folder).checkpoint_folder(trial_id).exists()
+
+
+def test_labels_of_a_module_taken_apart_are_those_of_the_plan(run: Runner, folder: Path) -> None:
+    apart = "attention=[none, {name: eca, parts: [no neighbours]}, se]"
+    where = "constraints={where: [reduction > 1]}"
+    done = run("kind=leave_one_out", apart, where, "recipe.epochs=1")
+    labels = ["baseline", "ECA", "ECA no neighbours", "SE"]
+    assert [p.label for p in done.plan.trials] == [*labels, "SE no reduction"]
+    assert done.summary.done == len(labels)
+    rows = study_rows(read_study(f"sqlite:///{folder / 'mlflow.db'}", "small"))
+    assert [(t.label, t.part) for t in rows.trials] == [
+        (p.label, p.trial.part) for p in done.plan.runnable
+    ]
+    (pruned,) = done.plan.pruned
+    assert not (folder / "trials" / pruned.trial.trial_id).exists()
 
 
 def test_again_runs_only_what_is_missing(run: Runner, folder: Path) -> None:

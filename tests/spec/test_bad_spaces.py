@@ -477,7 +477,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     "an unknown name in an expression": (
         {"constraints": "{where: [epochs < 3, kernal_size < 9]}"},
         "8:35: constraints.where[1]: 'kernal_size' is not known; did you mean 'kernel_size'? "
-        f"Allowed: {NAMES}",
+        f"Allowed: {NAMES}; text is written in quotes",
     ),
     "no expression": (
         {"constraints": "{where: ['epochs <']}"},
