@@ -23,22 +23,11 @@ def module_labels(modules: Iterable[Module]) -> dict[tuple[str, str | None, str]
     several settings, they are told apart by the hyperparameters that vary among them.
     """
     named = {module_key(*module): module for module in modules}
-    return {key: _label(module, list(named.values())) for key, module in named.items()}
+    return {key: module_label(module, list(named.values())) for key, module in named.items()}
 
 
-def module_key(
-    attention: str, preset: str | None, hyperparameters: Mapping[str, Any]
-) -> tuple[str, str | None, str]:
-    """Return what a module's settings are looked up by."""
-    return attention, preset, repr(sorted(hyperparameters.items()))
-
-
-def display_name(attention: str) -> str:
-    """Return a module's name as a table prints it."""
-    return "baseline" if attention == "none" else attention.upper()
-
-
-def _label(module: Module, study: list[Module]) -> str:
+def module_label(module: Module, study: list[Module]) -> str:
+    """Return the label of one module among all of its study."""
     attention, preset, hyperparameters = module
     name = display_name(attention)
     alike = [values for other, _, values in study if other == attention]
@@ -51,6 +40,18 @@ def _label(module: Module, study: list[Module]) -> str:
         if len({str(values.get(field)) for values in alike}) > 1 and field in hyperparameters
     ]
     return "-".join([name, *(_short(field, hyperparameters[field]) for field in varying)])
+
+
+def module_key(
+    attention: str, preset: str | None, hyperparameters: Mapping[str, Any]
+) -> tuple[str, str | None, str]:
+    """Return what a module's settings are looked up by."""
+    return attention, preset, repr(sorted(hyperparameters.items()))
+
+
+def display_name(attention: str) -> str:
+    """Return a module's name as a table prints it."""
+    return "baseline" if attention == "none" else attention.upper()
 
 
 def _short(field: str, value: Any) -> str:
