@@ -164,9 +164,7 @@ class Search:
 
     def close(self) -> None:
         """Let go of the storage."""
-        if isinstance(self.storage, optuna.storages.RDBStorage):
-            self.storage.remove_session()
-            self.storage.engine.dispose()
+        close_storage(self.storage)
 
     # Proposals -----------------------------------------------------------------------------
 
@@ -396,6 +394,13 @@ def open_storage(path: Path | None) -> optuna.storages.BaseStorage:
         return optuna.storages.InMemoryStorage()
     path.parent.mkdir(parents=True, exist_ok=True)
     return optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
+
+
+def close_storage(storage: optuna.storages.BaseStorage) -> None:
+    """Let go of the file of a storage."""
+    if isinstance(storage, optuna.storages.RDBStorage):
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def search_path(folder: Path, study: str) -> Path:
