@@ -182,16 +182,18 @@ class _Check:
         """Check that trials are compared before they end, and not while they warm up."""
         if scheduler is None or scheduler.method == "none":
             return
-        place: Place = ("scheduler", "min_epochs")
-        first = scheduler.min_epochs
+        given = "min_epochs" in scheduler.model_fields_set
+        place: Place = ("scheduler", "min_epochs") if given else ("scheduler",)
+        first = f"min_epochs (={scheduler.min_epochs})"
         for point in backbones:
             own: Place = (*point.place, "recipe")
-            for recipe in self.recipes[own if own in self.recipes else ("recipe",)]:
-                if first >= recipe.epochs:
-                    self._add(place, f"{first} must be below epochs (={recipe.epochs})")
-                elif first < recipe.warmup_epochs:
-                    warm_up = f"warmup_epochs (={recipe.warmup_epochs:g})"
-                    self._add(place, f"{first} must not be below {warm_up}")
+            recipes = self.recipes[own if own in self.recipes else ("recipe",)]
+            epochs = min(recipe.epochs for recipe in recipes)
+            warmup = max(recipe.warmup_epochs for recipe in recipes)
+            if scheduler.min_epochs >= epochs:
+                self._add(place, f"{first} must be below epochs (={epochs})")
+            elif scheduler.min_epochs < warmup:
+                self._add(place, f"{first} must not be below warmup_epochs (={warmup:g})")
 
     def _dataset(self, data: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
         place: Place = ("dataset",)
@@ -385,9 +387,9 @@ class _Check:
             yield _point(dict(zip(axes, choice, strict=True)))
         first = {key: values[0] for key, values in axes.items()}
         for key, values in ranges.items():
-            known = len(self.problems)
+            at = (*place, key)
             for value in values:
-                if len(self.problems) == known:
+                if all(problem.place[: len(at)] != at for problem in self.problems):
                     yield _point({**first, key: value})
 
     def _range(self, value: Any, place: Place) -> list[tuple[Any, Place]]:
