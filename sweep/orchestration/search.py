@@ -441,14 +441,19 @@ def _suggested(trial: optuna.Trial, axis: Axis) -> Choice:
 
 
 def _drawn(axis: Axis, source: random.Random) -> Choice:
+    """Return one choice of an axis: of a long range a number on the scale that it has."""
     try:
         return source.choice(axis.choices())
     except EndlessError:
         assert axis.range is not None
-        low, high = axis.range.low, axis.range.high
+        low, high, step = axis.range.low, axis.range.high, axis.range.step
         if axis.range.log:
-            return math.exp(source.uniform(math.log(low), math.log(high)))
-        return source.uniform(low, high)
+            number = math.exp(source.uniform(math.log(low), math.log(high)))
+        else:
+            number = source.uniform(low, high)
+        if axis.whole or step:
+            number = low + round((number - low) / (step or 1)) * (step or 1)
+        return int(number) if axis.whole else min(max(number, low), high)
 
 
 def _earlier(proposals: Sequence[FrozenTrial], ids: Sequence[str]) -> FrozenTrial | None:

@@ -26,6 +26,8 @@ Choice = str | int | float
 Choices = dict[str, Choice]
 """By the name of the axis: {"attention": "ela", "attention.ela.kernel_size": 5}."""
 
+LISTED = 10_000
+"""Numbers of a range up to which they are counted."""
 DIGITS = 4
 """Significant digits of a number that is chosen from all between two ends."""
 
@@ -69,7 +71,7 @@ class Axis:
         """Return every choice.
 
         Raises:
-            EndlessError: any number between two ends is one.
+            EndlessError: any number between two ends is one, or too many are.
         """
         if self.values is not None:
             return list(self.values)
@@ -78,7 +80,10 @@ class Axis:
         if step is None and not self.whole:
             raise EndlessError(self.name)
         step = step or 1
-        return [low + index * step for index in range(round((high - low) / step) + 1)]
+        steps = round((high - low) / step)
+        if steps >= LISTED:
+            raise EndlessError(self.name)
+        return [low + index * step for index in range(steps + 1)]
 
 
 Choose = Callable[[Axis], Choice]

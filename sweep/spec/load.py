@@ -401,6 +401,8 @@ class _Check:
         if numbers is None:
             return []
         ends = [(numbers.low, (*place, "low")), (numbers.high, (*place, "high"))]
+        if isinstance(numbers.step, float):  # may lead from one whole number to another
+            ends.append((numbers.low + numbers.step, (*place, "step")))
         return [*ends, *((number, place) for number in numbers.between[:CHECKED_POINTS])]
 
     def _model(

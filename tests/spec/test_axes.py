@@ -129,6 +129,8 @@ def test_any_number_is_endless(tmp_path: Path) -> None:
     with pytest.raises(EndlessError):
         Axis("lr", range=Range(low=0.1, high=1)).choices()
     with pytest.raises(EndlessError):
+        Axis("groups", range=Range(low=1, high=10**12), whole=True).choices()
+    with pytest.raises(EndlessError):
         list(points(document_of(tmp_path, **SEARCHED)))
 
 

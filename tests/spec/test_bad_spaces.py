@@ -461,6 +461,10 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
         {"search": "tpe", "recipe": "{epochs: 2, batch_size: {low: 8, high: 16.5}}"},
         "7:42: recipe.batch_size.high: 16.5 is not a whole number above 0",
     ),
+    "a step of a fraction between whole numbers": (
+        {"search": "tpe", "attention": "[{name: ema, factor: {low: 8, high: 10, step: 0.5}}]"},
+        "5:53: attention[0].factor.step: 8.5 is not a whole number above 0",
+    ),
     "a range of what is no number": (
         {"search": "tpe", "recipe": "{optimizer: {low: 1, high: 2}}"},
         "7:22: recipe.optimizer.low: 1 is not 'sgd' or 'adamw'",

@@ -55,6 +55,7 @@ BEYOND_A_SCHEMA = {
     "an end of a range that cannot work",
     "a value between the ends that cannot work",
     "a fraction in a range of whole numbers",
+    "a step of a fraction between whole numbers",
     "infinity",
     "a field twice",
     "a field that is no text",
