@@ -211,7 +211,6 @@ def test_the_seed_determines_a_search(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_a_space_of_more_points_than_can_be_listed_is_drawn_from(tmp_path: Path) -> None:
-    """After a row of baselines, as of a module that the sampler has learnt to like."""
     search = search_of(
         tmp_path,
         "random",

@@ -463,7 +463,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "a step of a fraction between whole numbers": (
         {"search": "tpe", "attention": "[{name: ema, factor: {low: 8, high: 10, step: 0.5}}]"},
-        "5:53: attention[0].factor.step: 8.5 is not a whole number above 0",
+        "5:52: attention[0].factor.step: 8.5 is not a whole number above 0",
     ),
     "a range of what is no number": (
         {"search": "tpe", "recipe": "{optimizer: {low: 1, high: 2}}"},
