@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from spec.spaces import call, space_of
 
+from sweep.orchestration.search import Search
 from sweep.plan import SUSTAINED_FLOPS, Plan, make_plan
 from sweep.registry import BACKBONES, DATASETS, TASKS
 from sweep.spec.load import load_space
@@ -19,6 +20,7 @@ from sweep.spec.recipes import PRESETS, Recipe
 ROOT = Path(__file__).parents[1]
 SPACES = sorted((ROOT / "search_spaces").glob("*.yaml"))
 FIELDS = ["Question", "Paper", "Command", "Cost", "Expected"]
+FIRST_CONFIGURATIONS = 4
 NAMES = [path.stem for path in SPACES]
 
 every_space = pytest.mark.parametrize("name", NAMES)
@@ -53,7 +55,22 @@ def commands(name: str) -> list[list[str]]:
 
 @cache
 def plan_of(name: str, overrides: tuple[str, ...] = ()) -> Plan:
-    return make_plan(load_space(Path("search_spaces") / f"{name}.yaml", overrides))
+    """Return the plan of a grid, or of the first configurations of a search."""
+    space = load_space(Path("search_spaces") / f"{name}.yaml", overrides)
+    if space.search.method == "grid":
+        return make_plan(space)
+    search = Search(space, None)
+    for _ in range(FIRST_CONFIGURATIONS):
+        search.ask()
+    return search.plan()
+
+
+def whole(name: str, plan: Plan) -> int:
+    """Return how many trials a space has, of a search those that its budget allows."""
+    space = load_space(Path("search_spaces") / f"{name}.yaml")
+    if space.search.method == "grid":
+        return len(plan.runnable)
+    return space.search.trials * len(space.general.seeds)
 
 
 def plans(name: str) -> list[Plan]:
@@ -117,8 +134,8 @@ def test_the_cost_is_the_plans(name: str) -> None:
     trials = re.search(r"(\d+) trials", cost)
     assert trials is not None
     (plan,) = plans(name)
-    assert int(trials[1]) == len(plan.runnable)
-    stated = re.match(r"([\d,]+) GPU-hours", cost)
+    assert int(trials[1]) == whole(name, plan)
+    stated = re.match(r"(?:at most )?([\d,]+) GPU-hours", cost)
     if stated is None:
         assert "on 2 CPU cores" in cost
         return
@@ -126,6 +143,7 @@ def test_the_cost_is_the_plans(name: str) -> None:
     assert f"{rate / 1e12:g} TFLOP/s" in cost
     flops = plan.training_flops()
     assert flops is not None
+    flops *= whole(name, plan) / len(plan.runnable)
     assert int(stated[1].replace(",", "")) == pytest.approx(flops / rate / 3600, rel=0.05)
 
 

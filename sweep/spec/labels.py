@@ -25,22 +25,11 @@ def module_labels(modules: Iterable[Module]) -> dict[ModuleKey, str]:
     without a part is named as the whole one, and after the part.
     """
     named = {module_key(*module): module for module in modules}
-    return {key: _label(module, list(named.values())) for key, module in named.items()}
+    return {key: module_label(module, list(named.values())) for key, module in named.items()}
 
 
-def module_key(
-    attention: str, preset: str | None, part: str | None, hyperparameters: Mapping[str, Any]
-) -> ModuleKey:
-    """Return what a module's settings are looked up by."""
-    return attention, preset, part, repr(sorted(hyperparameters.items()))
-
-
-def display_name(attention: str) -> str:
-    """Return a module's name as a table prints it."""
-    return "baseline" if attention == "none" else attention.upper()
-
-
-def _label(module: Module, study: list[Module]) -> str:
+def module_label(module: Module, study: list[Module]) -> str:
+    """Return the label of one module among all of its study."""
     attention, preset, part, hyperparameters = module
     name = display_name(attention)
     alike = [values for other, _, less, values in study if (other, less) == (attention, part)]
@@ -54,6 +43,18 @@ def _label(module: Module, study: list[Module]) -> str:
     ]
     label = "-".join([name, *(_short(field, hyperparameters[field]) for field in varying)])
     return label if part is None else f"{label} {part}"
+
+
+def module_key(
+    attention: str, preset: str | None, part: str | None, hyperparameters: Mapping[str, Any]
+) -> ModuleKey:
+    """Return what a module's settings are looked up by."""
+    return attention, preset, part, repr(sorted(hyperparameters.items()))
+
+
+def display_name(attention: str) -> str:
+    """Return a module's name as a table prints it."""
+    return "baseline" if attention == "none" else attention.upper()
 
 
 def _short(field: str, value: Any) -> str:

@@ -16,6 +16,7 @@ from sweep.spec.document import Document, read_document
 from sweep.spec.plain_yaml import Place, Problem
 from sweep.spec.recipes import PRESETS, Recipe
 from sweep.spec.schema import (
+    COSTS,
     FIELDS,
     LISTED,
     AttentionPoint,
@@ -26,10 +27,14 @@ from sweep.spec.schema import (
     OwnSites,
     Paired,
     PlacementChoice,
+    Range,
     Resources,
+    SchedulerSettings,
+    SearchSettings,
     Space,
     Stopping,
     Tracking,
+    is_range,
 )
 from sweep.spec.wording import not_known, shown, unknown_field, wrong_value
 
@@ -40,6 +45,9 @@ Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
 
 EMPTY = "is an empty list; give at least one value, or leave the field out"
+RANGE_OF_GRID = "a range needs `search: random`, `tpe` or `nsga2`; a grid takes a list of values"
+CHECKED_POINTS = 1000
+"""Whole numbers between the ends of a range that are all checked."""
 
 
 def load_space(path: Path, overrides: tuple[str, ...] = ()) -> Space:
@@ -53,7 +61,16 @@ def load_space(path: Path, overrides: tuple[str, ...] = ()) -> Space:
         SpecError: every problem in one error; each line names file, line, column, field, value,
             what is allowed and the nearest name.
     """
-    return _Check(read_document(path, overrides)).space()
+    return check_space(read_document(path, overrides))
+
+
+def check_space(document: Document) -> Space:
+    """Check what a document says.
+
+    Raises:
+        SpecError: as ``load_space``.
+    """
+    return _Check(document).space()
 
 
 class _Check:
@@ -64,6 +81,10 @@ class _Check:
         self.problems: list[Problem] = []
         self.task = document.data.get("task", General.model_fields["task"].default)
         self.kind = document.data.get("kind", General.model_fields["kind"].default)
+        self.searches = True
+        """Whether ranges are allowed."""
+        self.recipes: dict[Place, list[Recipe]] = {}
+        """By their place, one for each end of a range."""
 
     def space(self) -> Space:
         data: dict[str, Any] = self.document.data
@@ -75,6 +96,9 @@ class _Check:
             General, {key: data[key] for key in data if key in General.model_fields}, ()
         )
         dataset, dataset_settings = self._dataset(data)
+        search = self._method(SearchSettings, data, "search")
+        scheduler = self._method(SchedulerSettings, data, "scheduler")
+        self.searches = search is None or search.method != "grid"
         recipe = self._recipe(data.get("recipe", {}), ("recipe",))
         backbones = list(self._entries(data, "backbones", partial(self._backbone, recipe)))
         attention = list(self._entries(data, "attention", self._attention))
@@ -88,6 +112,8 @@ class _Check:
         if not self.problems:
             self._without_module(backbones, attention)
             self._without_baseline(backbones, attention)
+            self._objectives(search, scheduler, data.get("metric"))
+            self._sound_to_stop(scheduler, backbones)
         if (  # a section is None where it has problems; the type checker is told so too
             self.problems
             or not self.document.sound
@@ -99,6 +125,8 @@ class _Check:
             or tracking is None
             or constraints is None
             or paired is None
+            or search is None
+            or scheduler is None
         ):
             raise self.document.error(self.problems)
         return Space(
@@ -113,6 +141,8 @@ class _Check:
             tracking=tracking,
             constraints=constraints,
             paired=paired if self.kind == "paired" else None,
+            search=search,
+            scheduler=scheduler,
             document=self.document,
         )
 
@@ -155,6 +185,51 @@ class _Check:
                 f"{dataset!r} is a data set for {DATASETS[dataset].task}, not {task}",
             )
 
+    def _method(self, model: type[Model], data: Mapping[str, Any], name: str) -> Model | None:
+        """Return a section that may be the name of its method alone."""
+        value = data.get(name, {})
+        if not isinstance(value, str):
+            return self._model(model, value, (name,))
+        return self._model(model, {"method": value}, (name,), places={"method": (name,)})
+
+    def _objectives(
+        self, search: SearchSettings | None, scheduler: SchedulerSettings | None, metric: Any
+    ) -> None:
+        if search is None or search.objectives is None:
+            return
+        first, *second = search.objectives
+        compared = metric or TASKS[self.task].metrics[0].name
+        if first != compared:
+            self._choice(("search", "objectives", 0), first, [compared])
+        for name in second:
+            if name not in COSTS:
+                self._choice(("search", "objectives", 1), name, list(COSTS))
+            elif scheduler is not None and scheduler.method != "none":
+                self._add(
+                    ("scheduler",),
+                    f"{scheduler.method} stops by {compared} alone, "
+                    f"and a trial may be good for its {name}; leave one of them out",
+                )
+
+    def _sound_to_stop(
+        self, scheduler: SchedulerSettings | None, backbones: Sequence[BackbonePoint]
+    ) -> None:
+        """Check that trials are compared before they end, and not while they warm up."""
+        if scheduler is None or scheduler.method == "none":
+            return
+        given = "min_epochs" in scheduler.model_fields_set
+        place: Place = ("scheduler", "min_epochs") if given else ("scheduler",)
+        first = f"min_epochs (={scheduler.min_epochs})"
+        for point in backbones:
+            own: Place = (*point.place, "recipe")
+            recipes = self.recipes[own if own in self.recipes else ("recipe",)]
+            epochs = min(recipe.epochs for recipe in recipes)
+            warmup = max(recipe.warmup_epochs for recipe in recipes)
+            if scheduler.min_epochs >= epochs:
+                self._add(place, f"{first} must be below epochs (={epochs})")
+            elif scheduler.min_epochs < warmup:
+                self._add(place, f"{first} must not be below warmup_epochs (={warmup:g})")
+
     def _dataset(self, data: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
         place: Place = ("dataset",)
         if "dataset" not in data or not self._mapping(data["dataset"], place):
@@ -178,8 +253,19 @@ class _Check:
         chosen = dict(PRESETS[preset]) if known and preset else {}
         if changes.get("schedule", "step") != "step" and "milestones" not in changes:
             chosen.pop("milestones", None)  # they belong to the schedule that was replaced
-        recipe = self._model(Recipe, {**chosen, **changes}, place, also=("preset",), complete=known)
-        return recipe if known else None
+        recipes = [
+            self._model(
+                Recipe,
+                {**chosen, **point},
+                place,
+                places=places,
+                also=("preset",),
+                complete=known,
+            )
+            for point, places in self._grid(changes, place, lists=False)
+        ]
+        self.recipes[place] = [recipe for recipe in recipes if recipe is not None]
+        return recipes[0] if known and recipes else None
 
     def _entries(self, data: dict[str, Any], name: str, expand: Any) -> Iterator[Any]:
         entries = data.get(name, [None])
@@ -369,21 +455,51 @@ class _Check:
     # Tools ---------------------------------------------------------------------------------
 
     def _grid(
-        self, entry: Mapping[str, Any], place: Place
+        self, entry: Mapping[str, Any], place: Place, *, lists: bool = True
     ) -> Iterator[tuple[dict[str, Any], dict[str, Place]]]:
-        """Yield every point of an entry, in the order of its fields, and where each value stood."""
-        axes: list[list[tuple[Any, Place]]] = []
+        """Yield every point of an entry, in the order of its fields, and where each value stood.
+
+        A range has its low end in them; then come the others of its values that are checked, each
+        with the first values of the other fields, up to one that is wrong.
+        """
+        axes: dict[str, list[tuple[Any, Place]]] = {}
+        ranges: dict[str, list[tuple[Any, Place]]] = {}
         for key, value in entry.items():
             at: Place = (*place, key)
-            if value == []:
+            if lists and value == []:
                 self._add(at, EMPTY)
                 return
-            many = isinstance(value, list)
-            axes.append([(v, (*at, i)) for i, v in enumerate(value)] if many else [(value, at)])
+            if is_range(value):
+                low, *ranges[key] = self._range(value, at) or [(None, at)]
+                if not ranges[key]:
+                    return
+                axes[key] = [low]
+            else:
+                many = lists and isinstance(value, list)
+                axes[key] = [(v, (*at, i)) for i, v in enumerate(value)] if many else [(value, at)]
+        lists_of = tuple(axes.values())
         one_at_a_time = self.kind == "one_at_a_time"
-        for choice in _one_at_a_time(axes) if one_at_a_time else itertools.product(*axes):
-            pairs = dict(zip(entry, choice, strict=True))
-            yield {k: v for k, (v, _) in pairs.items()}, {k: at for k, (_, at) in pairs.items()}
+        for choice in _one_at_a_time(lists_of) if one_at_a_time else itertools.product(*lists_of):
+            yield _point(dict(zip(axes, choice, strict=True)))
+        first = {key: values[0] for key, values in axes.items()}
+        for key, values in ranges.items():
+            at = (*place, key)
+            for value in values:
+                if all(problem.place[: len(at)] != at for problem in self.problems):
+                    yield _point({**first, key: value})
+
+    def _range(self, value: Any, place: Place) -> list[tuple[Any, Place]]:
+        """Return the values of a range that are checked, its low end first; none if it is wrong."""
+        if not self.searches:
+            self._add(place, f"{shown(value)}: {RANGE_OF_GRID}")
+            return []
+        numbers = self._model(Range, value, place)
+        if numbers is None:
+            return []
+        ends = [(numbers.low, (*place, "low")), (numbers.high, (*place, "high"))]
+        if isinstance(numbers.step, float):  # may lead from one whole number to another
+            ends.append((numbers.low + numbers.step, (*place, "step")))
+        return [*ends, *((number, place) for number in numbers.between[:CHECKED_POINTS])]
 
     def _model(
         self,
@@ -468,6 +584,10 @@ def _one_at_a_time(axes: Sequence[Sequence[Value]]) -> Iterator[tuple[Value, ...
     for index, axis in enumerate(axes):
         for value in axis[1:]:
             yield (*reference[:index], value, *reference[index + 1 :])
+
+
+def _point(pairs: Mapping[str, tuple[Any, Place]]) -> tuple[dict[str, Any], dict[str, Place]]:
+    return {k: v for k, (v, _) in pairs.items()}, {k: at for k, (_, at) in pairs.items()}
 
 
 def _by_field(error: ValidationError, model: type[BaseModel]) -> dict[str, Any]:

@@ -8,9 +8,17 @@ puts the sections together.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS
 from sweep.spec.document import Document
@@ -80,6 +88,90 @@ class Paired(Section):
     """Smallest difference that matters, in the metric's own unit: 0.01 is one point of top1."""
     min_seeds: Annotated[int, Field(ge=2)] = 3
     """Pairs before anything is claimed."""
+
+
+COSTS = ("params", "macs", "latency")
+"""What a search can keep small: millions, G of one image, milliseconds of one batch."""
+
+
+class SearchSettings(Section):
+    """How configurations are chosen: every one of the grid, or some of them by a sampler."""
+
+    method: Literal["grid", "random", "tpe", "nsga2"] = "grid"
+    """"grid" (every combination), "random", "tpe" or "nsga2"."""
+    trials: PositiveInt = 40
+    """Configurations that are trained, each with every seed."""
+    seed: NonNegativeInt = 0
+    """Of the sampler."""
+    objectives: Annotated[list[str], Field(min_length=1, max_length=2)] | None = None
+    """The space's metric, and at most one of "params", "macs" and "latency" to keep small."""
+
+    @model_validator(mode="after")
+    def _grid_is_complete(self) -> Self:
+        if self.method == "grid" and (given := self.model_fields_set - {"method"}):
+            raise ValueError(f"{min(given)} belongs to a search, not to 'grid'")
+        return self
+
+
+class SchedulerSettings(Section):
+    """Which trials end before their last epoch because others are better."""
+
+    method: Literal["none", "asha", "median"] = "none"
+    """"none", "asha" (successive halving) or "median" (of the trials that are done)."""
+    min_epochs: PositiveInt = 3
+    """No trial is stopped before."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """Of "asha": one in so many trials goes on, and for so many times as many epochs."""
+    min_trials: PositiveInt = 5
+    """Of "median": trials that are done before any is stopped."""
+
+    @model_validator(mode="after")
+    def _of_its_method(self) -> Self:
+        of = {"reduction_factor": ("asha",), "min_trials": ("median",)}
+        for field in sorted(self.model_fields_set - {"method"}):
+            if self.method not in (methods := of.get(field, ("asha", "median"))):
+                raise ValueError(f"{field} belongs to {' and '.join(methods)}, not {self.method!r}")
+        return self
+
+
+class Range(Section):
+    """The numbers from ``low`` to ``high``, both included, as a search may choose them."""
+
+    low: int | float
+    """Smallest value."""
+    high: int | float
+    """Largest value."""
+    step: Annotated[int, Field(gt=0)] | PositiveFloat | None = None
+    """Distance between two values; by default 1 of whole numbers, else any number is one."""
+    log: bool = False
+    """Whether small values are as likely as large ones: on a logarithmic scale."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.high <= self.low:
+            raise ValueError(f"high (={self.high:g}) must be above low (={self.low:g})")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low (={self.low:g}) must be above 0 on a logarithmic scale")
+        if self.log and self.step is not None:
+            raise ValueError("step does not go with a logarithmic scale")
+        if self.step is not None:
+            steps = (self.high - self.low) / self.step
+            if abs(steps - round(steps)) > 1e-9 * steps:
+                raise ValueError(f"step (={self.step:g}) does not lead from low to high")
+        return self
+
+    @property
+    def between(self) -> range:
+        """The whole numbers between the ends; none where others are allowed too."""
+        low, high, step = self.low, self.high, self.step or 1
+        if isinstance(low, int) and isinstance(high, int) and isinstance(step, int):
+            return range(low + step, high, step)
+        return range(0)
+
+
+def is_range(value: Any) -> bool:
+    """Tell whether a value is meant as a range; a placement of one's own is a mapping too."""
+    return isinstance(value, dict) and not value.keys().isdisjoint(("low", "high"))
 
 
 class General(Section):
@@ -178,6 +270,10 @@ class Space:
     constraints: Constraints
     paired: Paired | None
     """None for every other kind."""
+    search: SearchSettings
+    """With another method than "grid", every section says what can be chosen from: ranges are
+    there with their ends, and the recipe's with their low end."""
+    scheduler: SchedulerSettings
     document: Document
     """The file with overrides applied; knows where everything stood."""
 
@@ -185,6 +281,11 @@ class Space:
     def metric(self) -> str:
         """The metric that is compared."""
         return self.general.metric or TASKS[self.general.task].metrics[0].name
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What a search makes better: the metric, and what it keeps small beside it."""
+        return tuple(self.search.objectives or [self.metric])
 
 
 SECTIONS: dict[str, type[BaseModel]] = {
@@ -194,7 +295,11 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "tracking": Tracking,
     "constraints": Constraints,
     "paired": Paired,
+    "search": SearchSettings,
+    "scheduler": SchedulerSettings,
 }
+METHODS = ("search", "scheduler")
+"""The sections that may be the name of a method alone."""
 LISTED = {
     "dataset": "{name: digits}",
     "backbones": "[resnet18]",
@@ -235,6 +340,7 @@ def json_schema() -> dict[str, Any]:
         **{name: model.model_json_schema() for name, model in SECTIONS.items()},
     }
     properties["recipe"] = _recipe_schema()
+    properties.update({name: _method_schema(properties[name]) for name in METHODS})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A search space of sweep",
@@ -245,8 +351,27 @@ def json_schema() -> dict[str, Any]:
     }
 
 
+def _method_schema(section: dict[str, Any]) -> dict[str, Any]:
+    short = {"enum": section["properties"]["method"]["enum"]}
+    return {"anyOf": [short, section], "description": section["description"]}
+
+
+def _or_range(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a field of which a search may have a range, if it holds a number."""
+    if not _is_number(value):
+        return value
+    description = {key: value[key] for key in ("description",) if key in value}
+    return {"anyOf": [value, Range.model_json_schema()], **description}
+
+
+def _is_number(value: dict[str, Any]) -> bool:
+    parts = value.get("anyOf", ())
+    return value.get("type") in ("integer", "number") or any(map(_is_number, parts))
+
+
 def _recipe_schema() -> dict[str, Any]:
     schema = Recipe.model_json_schema()
+    schema["properties"] = {name: _or_range(field) for name, field in schema["properties"].items()}
     schema["properties"]["preset"] = {
         "enum": list(PRESETS),
         "description": "A recipe of a paper; the other fields change it.",
@@ -283,7 +408,9 @@ def _backbone_schema() -> dict[str, Any]:
 def _attention_schema(name: str) -> dict[str, Any]:
     config = ATTENTION[name].Config
     schema = config.model_json_schema()
-    properties = {key: _one_or_many(value) for key, value in schema["properties"].items()}
+    properties = {
+        key: _or_range(_one_or_many(value)) for key, value in schema["properties"].items()
+    }
     if config.presets:
         properties["preset"] = _one_or_many(
             {

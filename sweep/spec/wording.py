@@ -96,8 +96,9 @@ def _allowed(schema: Mapping[str, Any]) -> str:
     match schema.get("type"):
         case "array":
             few = "with at least one entry" if schema.get("minItems") else ""
+            many = f"and at most {schema['maxItems']}" if "maxItems" in schema else ""
             each = f"(each {_allowed(schema.get('items', {}))})"
-            return _join("a list", few, each)
+            return _join("a list", few, many, each)
         case "integer":
             return _join("a whole number", _bounds(schema))
         case "number":

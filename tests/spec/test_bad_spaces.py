@@ -24,7 +24,8 @@ DATASETS, BACKBONES, ATTENTION, TASKS = (
 PRESETS = ", ".join(recipes.PRESETS)
 FIELDS = (
     "study, question, kind, task, seeds, metric, on_indivisible, keep_checkpoints, dataset, "
-    "backbones, attention, recipe, resources, stopping, tracking, constraints, paired"
+    "backbones, attention, recipe, resources, stopping, tracking, constraints, paired, search, "
+    "scheduler"
 )
 RECIPE = (
     "epochs, batch_size, accumulate, optimizer, lr, momentum, nesterov, weight_decay, "
@@ -45,6 +46,7 @@ NAMES = ", ".join(
     )
 )
 TERMS = "Allowed: names, numbers, text, lists, comparisons, and, or, not, in, + - * / // %"
+RANGE = "a range needs `search: random`, `tpe` or `nsga2`; a grid takes a list of values"
 STUDY = "Name of the sweep: letters, digits, '_', '-' and '.', at most 64."
 GROUPS = 'Of the 1D convolution: "in_channels", "in_channels/8" or a number.'
 
@@ -497,6 +499,114 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
         {"attention": "[ela]", "constraints": "{where: [reduction < 8, groups < 8]}"},
         "8:38: constraints.where[1]: groups < 8 cannot be told for groups 'in_channels': it "
         "compares text with a number",
+    ),
+    # a search and its ranges
+    "an unknown search": (
+        {"search": "tpee"},
+        "8:1: search: 'tpee' is not 'grid', 'random', 'tpe' or 'nsga2'; did you mean 'tpe'?",
+    ),
+    "an unknown scheduler": (
+        {"scheduler": "{method: hyperband}"},
+        "8:13: scheduler.method: 'hyperband' is not 'none', 'asha' or 'median'",
+    ),
+    "an unknown field of a search": (
+        {"search": "{method: tpe, trails: 3}"},
+        "8:23: search.trails: unknown field; did you mean 'trials'? "
+        "Allowed: method, trials, seed, objectives",
+    ),
+    "a budget of a grid": (
+        {"search": "{trials: 10}"},
+        "8:10: search.trials: trials belongs to a search, not to 'grid'",
+    ),
+    "a field of another scheduler": (
+        {"scheduler": "{method: median, min_epochs: 1, reduction_factor: 3}"},
+        "8:44: scheduler.reduction_factor: reduction_factor belongs to asha, not 'median'",
+    ),
+    "a first objective that is not compared": (
+        {"search": "{method: tpe, objectives: [top5, params]}"},
+        "8:36: search.objectives[0]: 'top5' is not known; did you mean 'top1'? Allowed: top1",
+    ),
+    "an objective that there is not": (
+        {"search": "{method: nsga2, objectives: [top1, parameters]}"},
+        "8:44: search.objectives[1]: 'parameters' is not known; did you mean 'params'? "
+        "Allowed: params, macs, latency",
+    ),
+    "three objectives": (
+        {"search": "{method: nsga2, objectives: [top1, params, macs]}"},
+        "8:25: search.objectives: ['top1', 'params', 'macs'] is not a list with at least one "
+        "entry and at most 2 (each text)",
+    ),
+    "a scheduler of two objectives": (
+        {
+            "search": "{method: tpe, objectives: [top1, macs]}",
+            "scheduler": "{method: asha, min_epochs: 1}",
+        },
+        "9:1: scheduler: asha stops by top1 alone, and a trial may be good for its macs; "
+        "leave one of them out",
+    ),
+    "trials that end before they are compared": (
+        {"scheduler": "{method: asha, min_epochs: 2}"},
+        "8:27: scheduler.min_epochs: min_epochs (=2) must be below epochs (=2)",
+    ),
+    "trials that are compared while they warm up": (
+        {"scheduler": "{method: asha, min_epochs: 3}", "recipe": "{epochs: 9, warmup_epochs: 4}"},
+        "8:27: scheduler.min_epochs: min_epochs (=3) must not be below warmup_epochs (=4)",
+    ),
+    "a range of warm-ups that end after a comparison": (
+        {
+            "search": "random",
+            "scheduler": "median",
+            "recipe": "{epochs: 9, warmup_epochs: {low: 0, high: 5}}",
+        },
+        "9:1: scheduler: min_epochs (=3) must not be below warmup_epochs (=5)",
+    ),
+    "a range in a grid": (
+        {"recipe": "{lr: {low: 0.01, high: 1}}"},
+        f"7:10: recipe.lr: {{low: 0.01, high: 1}}: {RANGE}",
+    ),
+    "a range of a module in a grid": (
+        {"attention": "[{name: ela, kernel_size: {low: 3, high: 7, step: 2}}]"},
+        f"5:25: attention[0].kernel_size: {{low: 3, high: 7, step: 2}}: {RANGE}",
+    ),
+    "a range the wrong way round": (
+        {"search": "tpe", "recipe": "{lr: {low: 1, high: 0.1}}"},
+        "7:23: recipe.lr.high: high (=0.1) must be above low (=1)",
+    ),
+    "a range without an end": (
+        {"search": "tpe", "recipe": "{lr: {low: 1}}"},
+        "7:10: recipe.lr.high: is required. Largest value.",
+    ),
+    "an unknown field of a range": (
+        {"search": "tpe", "recipe": "{lr: {low: 1, high: 2, steps: 1}}"},
+        "7:32: recipe.lr.steps: unknown field; did you mean 'step'? Allowed: low, high, step, log",
+    ),
+    "a logarithmic range from zero": (
+        {"search": "tpe", "recipe": "{weight_decay: {low: 0, high: 1, log: true}}"},
+        "7:25: recipe.weight_decay.low: low (=0) must be above 0 on a logarithmic scale",
+    ),
+    "a step that misses the end": (
+        {"search": "tpe", "attention": "[{name: ela, kernel_size: {low: 3, high: 8, step: 2}}]"},
+        "5:56: attention[0].kernel_size.step: step (=2) does not lead from low to high",
+    ),
+    "an end of a range that cannot work": (
+        {"search": "tpe", "recipe": "{momentum: {low: 0.5, high: 1.0}}"},
+        "7:31: recipe.momentum.high: 1.0 is not a finite number from 0 and below 1",
+    ),
+    "a value between the ends that cannot work": (
+        {"search": "tpe", "attention": "[{name: ela, kernel_size: {low: 3, high: 9}}]"},
+        "5:25: attention[0].kernel_size: 4 must be odd, so that the length of a strip is kept",
+    ),
+    "a fraction in a range of whole numbers": (
+        {"search": "tpe", "recipe": "{epochs: 2, batch_size: {low: 8, high: 16.5}}"},
+        "7:42: recipe.batch_size.high: 16.5 is not a whole number above 0",
+    ),
+    "a step of a fraction between whole numbers": (
+        {"search": "tpe", "attention": "[{name: ema, factor: {low: 8, high: 10, step: 0.5}}]"},
+        "5:52: attention[0].factor.step: 8.5 is not a whole number above 0",
+    ),
+    "a range of what is no number": (
+        {"search": "tpe", "recipe": "{optimizer: {low: 1, high: 2}}"},
+        "7:22: recipe.optimizer.low: 1 is not 'sgd' or 'adamw'",
     ),
     # the text
     "a field twice": ({"recipe": "{lr: 1, lr: 2}"}, "7:17: recipe.lr: is given twice"),
