@@ -13,11 +13,15 @@ import click
 from sweep.errors import UserError
 
 if TYPE_CHECKING:
+    from sweep.plan import Plan
+    from sweep.spec.schema import Space
     from sweep.tracking.reading import RunRecord
 
 RunnerKind = Literal["ray", "inline"]
 
 USAGE_ERROR, FAILED, INTERRUPTED = 2, 1, 130
+PREVIEWED = 4
+"""Configurations of a search that was not begun that its plan shows."""
 
 working_folder = click.option(
     "--dir",
@@ -88,10 +92,11 @@ def plan(spec: Path, overrides: tuple[str, ...], folder: Path, as_json: bool) ->
     ELA paper count; without those of any norm, as the EMA paper counts some rows.
     """
     from sweep.ledger import Ledger
-    from sweep.plan import make_plan, plan_rows
+    from sweep.plan import plan_rows
     from sweep.spec.load import load_space
 
-    made = make_plan(load_space(spec, overrides))
+    space = load_space(spec, overrides)
+    made = _plan_of(space, folder)
     rows = plan_rows(made, Ledger(folder))
     if as_json:
         import json
@@ -100,7 +105,7 @@ def plan(spec: Path, overrides: tuple[str, ...], folder: Path, as_json: bool) ->
     else:
         from sweep.printing import make_console, show_plan
 
-        show_plan(made, rows, make_console())
+        show_plan(space, made, rows, make_console())
 
 
 @cli.command()
@@ -113,13 +118,12 @@ def diff(spec: Path, overrides: tuple[str, ...], folder: Path) -> None:
     Which trials are new, go on, are tried again, failed for good, or were left out of the grid.
     """
     from sweep.ledger import Ledger
-    from sweep.plan import make_plan
     from sweep.printing import make_console, show_changes
     from sweep.spec.load import load_space
     from sweep.standing import changes
     from sweep.study import Study
 
-    made = make_plan(load_space(spec, overrides))
+    made = _plan_of(load_space(spec, overrides), folder)
     stored = Study(folder, made.study).stored()
     found = changes(made, stored.plan if stored else None, Ledger(folder))
     show_changes(found, make_console())
@@ -451,24 +455,22 @@ def _run(
     from sweep.ledger import Ledger
     from sweep.orchestration.run import dataset_root, missing, run_sweep, running
     from sweep.plan import make_plan
-    from sweep.printing import make_console, show_refused, show_summary
+    from sweep.printing import make_console, show_refused, show_summary, what_runs
     from sweep.spec.load import load_space
     from sweep.study import Study
 
     console = make_console()
     space = load_space(spec, overrides)
-    plan = make_plan(space)
-    show_refused(plan, console)
+    plan = make_plan(space) if space.search.method == "grid" else None
+    if plan is not None:
+        show_refused(plan, console)
     try:
-        with running(Study(folder, plan.study), wait=wait, tell=click.echo):
-            todo = missing(plan, Ledger(folder))
-            console.print(
-                f"{plan.study}: {len(plan.runnable)} trials, "
-                f"{len(plan.runnable) - len(todo)} settled, {len(todo)} to run"
-            )
-            if todo:
+        with running(Study(folder, space.general.study), wait=wait, tell=click.echo):
+            todo = missing(plan, Ledger(folder)) if plan is not None else []
+            console.print(what_runs(space, plan, len(todo)))
+            if todo or plan is None:
                 dataset_root(space)  # a missing data set is told before anything is shown to run
-            with Display(todo, plan.metric, console) as display:
+            with Display(todo, space.metric, console) as display:
                 summary = run_sweep(space, plan, key, folder, runner=runner, listener=display)
     except KeyboardInterrupt:
         click.echo("interrupted: nothing is lost, the same command goes on from here", err=True)
@@ -476,6 +478,18 @@ def _run(
     show_summary(summary, folder, console)
     if summary.failures:
         sys.exit(FAILED)
+
+
+def _plan_of(space: Space, folder: Path) -> Plan:
+    """Return the plan of a space; of a search its trials so far, or the first that it would try."""
+    from sweep.orchestration.search import preview
+    from sweep.plan import make_plan
+    from sweep.study import Study
+
+    if space.search.method == "grid":
+        return make_plan(space)
+    stored = Study(folder, space.general.study).stored()
+    return stored.plan if stored is not None else preview(space, PREVIEWED)
 
 
 def _nothing_to_do(spec: Path, overrides: tuple[str, ...], key: str, folder: Path) -> bool:

@@ -64,13 +64,17 @@ class Display:
     def __enter__(self) -> Self:
         if self.live:
             self.live.start()
-        else:
+        elif self.rows:
             self.console.print(f"running {len(self.rows)} trials")
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self.live:
             self.live.stop()
+
+    def planned(self, planned: PlannedTrial) -> None:
+        trial = planned.trial
+        self.rows.setdefault(trial.trial_id, _Row(planned.name, trial.recipe.epochs))
 
     def started(self, trial_id: str) -> None:
         self.rows[trial_id].state = "running"

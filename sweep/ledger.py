@@ -67,6 +67,8 @@ class Entry:
     """Of the last attempt."""
     larger: Share | None = None
     """What the next attempt needs, after the GPU's memory was too small."""
+    promoted: tuple[int, ...] = ()
+    """Epochs after which a scheduler let it go on where others ended."""
     full: bool = False
     """Whether it is to be trained to its end, whatever a scheduler says."""
 
@@ -201,6 +203,10 @@ class Ledger:
         """Note that a scheduler ended a trial before its last epoch."""
         self._note_event(trial_id, "stop", reason=reason)
 
+    def promote(self, trial_id: str, epoch: int) -> None:
+        """Note that a scheduler let a trial go on after an epoch where others ended."""
+        self._note_event(trial_id, "promote", epoch=epoch)
+
     def retry(self, trial_id: str) -> None:
         """Put a trial that failed, or was stopped, back among those that are to run."""
         self._note_event(trial_id, "retry")
@@ -281,6 +287,8 @@ def _after(entry: Entry, event: dict[str, Any], *, fruitful: bool) -> Entry:
             )
         case "enlarge":
             return replace(entry, larger=Share(**event["share"]))
+        case "promote":
+            return replace(entry, promoted=(*entry.promoted, event["epoch"]))
         case "stop":
             return replace(entry, state="stopped", reason=reason, ended=time_)
         case "interrupt":

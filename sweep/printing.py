@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from reports.paper.statements import Statement
     from sweep.orchestration.run import Summary
     from sweep.plan import Plan
+    from sweep.spec.schema import Space
     from sweep.standing import Change, Standing
 
 STATUSES = ("planned", "adjusted", "done", "refused", "pruned")
@@ -142,7 +143,24 @@ def _counted(words: Sequence[str]) -> str:
     return f"{len(words)} trials" + (f": {counts}" if counts else "")
 
 
-def show_plan(plan: Plan, rows: list[dict[str, Any]], console: Console) -> None:
+def what_runs(space: Space, plan: Plan | None, count: int) -> str:
+    """Return what a command is about to run: of a plan its missing trials, or a search."""
+    study = space.general.study
+    if plan is None:
+        return f"{study}: {_searched(space)}"
+    trials = len(plan.runnable)
+    return f"{study}: {trials} trials, {trials - count} settled, {count} to run"
+
+
+def _searched(space: Space) -> str:
+    search, seeds = space.search, len(space.general.seeds)
+    return (
+        f"{search.method} chooses {search.trials} configurations by {' and '.join(space.objectives)}"
+        f", each with {seeds} seed{'s' * (seeds > 1)}"
+    )
+
+
+def show_plan(space: Space, plan: Plan, rows: list[dict[str, Any]], console: Console) -> None:
     """Print every trial of a plan and what it costs."""
     from sweep.plan import SUSTAINED_FLOPS
 
@@ -169,6 +187,9 @@ def show_plan(plan: Plan, rows: list[dict[str, Any]], console: Console) -> None:
         + ", ".join(f"{count} {status}" for status, count in kinds.items() if count)
         + (f"; {plan.duplicates} points of the grid repeat others" if plan.duplicates else "")
     )
+    if space.search.method != "grid":
+        console.print(f"{_searched(space)}; these are the ones so far, or the first ones")
+        return
     flops = plan.training_flops()
     if flops is not None:
         hours = ", ".join(

@@ -17,6 +17,7 @@ from typing import Protocol
 from sweep.ledger import Entry, Ledger, Share
 from sweep.lock import Lock
 from sweep.orchestration.attempt import Job, Outcome
+from sweep.orchestration.early_stop import EarlyStop
 from sweep.orchestration.failures import backoff, enlarged
 from sweep.orchestration.runner import Listener
 from sweep.plan import PlannedTrial
@@ -58,13 +59,6 @@ class Listed:
         return not self._left
 
 
-class EarlyEnd(Protocol):
-    """A scheduler that may end a trial before its last epoch."""
-
-    def reached(self, planned: PlannedTrial, report: EpochReport) -> str:
-        """Return why a trial that reached an epoch is to end; empty if it is to go on."""
-
-
 class Agenda:
     """Hands out jobs and takes their outcomes.
 
@@ -74,7 +68,7 @@ class Agenda:
         make_job: from a trial and what it gets (None: by the space) to a job.
         listener: is told what happens to trials.
         limit: of jobs at once.
-        early_end: ends trials early; None lets all go on.
+        early_stop: ends trials early; None lets all go on.
         clock: in seconds.
     """
 
@@ -86,17 +80,18 @@ class Agenda:
         listener: Listener,
         *,
         limit: int | None = None,
-        early_end: EarlyEnd | None = None,
+        early_stop: EarlyStop | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.source, self.ledger, self.listener = source, ledger, listener
-        self.make_job, self.early_end, self.clock = make_job, early_end, clock
+        self.make_job, self.early_stop, self.clock = make_job, early_stop, clock
         self.limit = limit
         self.unwritable = ""
         """Why the working folder cannot be written to any more; empty if it can."""
         self._planned: dict[str, PlannedTrial] = {}
         self._claims: dict[str, Lock] = {}
         self._out: set[str] = set()
+        self._begun: set[str] = set()
         self._later: list[tuple[float, str]] = []
         """A heap of (when, trial) of the trials that wait for another attempt."""
         self._elsewhere: deque[str] = deque()
@@ -113,6 +108,11 @@ class Agenda:
     def running(self) -> list[str]:
         """The trials whose jobs were handed out and have not ended."""
         return sorted(self._out)
+
+    @property
+    def handed_out(self) -> int:
+        """How many trials were worked on."""
+        return len(self._begun)
 
     def next(self) -> Job | None:
         """Return a job to run now; None if there is none at the moment, or nothing is left."""
@@ -131,20 +131,17 @@ class Agenda:
     def epoch(self, trial_id: str, report: EpochReport) -> bool:
         """Take note of an epoch; return whether the trial is to end with it."""
         self.listener.epoch(trial_id, report)
-        if self.early_end is None:
+        if self.early_stop is None:
             return False
-        planned = self._planned[trial_id]
-        if report.epoch >= planned.trial.recipe.epochs or self.ledger.entry(trial_id).full:
-            return False
-        reason = self.early_end.reached(planned, report)
-        if not reason:
-            return False
+        reason = ""
         with self._writing():
-            self.ledger.stop(trial_id, reason)
-            job = self.make_job(planned, None)
-            Checkpoints(self.ledger.checkpoint_folder(trial_id)).reduce(job.keep)
-            self._settle(trial_id, Outcome(report.metrics, reason))
-        return True
+            reason = self._judged(self._planned[trial_id], report, self.early_stop)
+            if reason:
+                self.ledger.stop(trial_id, reason)
+                job = self.make_job(self._planned[trial_id], None)
+                Checkpoints(self.ledger.checkpoint_folder(trial_id)).reduce(job.keep)
+                self._settle(trial_id, Outcome(report.metrics, reason))
+        return bool(reason)
 
     def ended(self, trial_id: str, outcome: Outcome) -> None:
         """Take the outcome of a job, which the ledger has already."""
@@ -219,7 +216,18 @@ class Agenda:
 
     def _job(self, trial_id: str) -> Job:
         self._out.add(trial_id)
+        self._begun.add(trial_id)
         return self.make_job(self._planned[trial_id], self.ledger.entry(trial_id).larger)
+
+    def _judged(self, planned: PlannedTrial, report: EpochReport, stopper: EarlyStop) -> str:
+        """Return why a trial is to end after an epoch; empty if it goes on, or is put back."""
+        trial = planned.trial
+        reason = stopper.reached(trial, report.epoch, report.metrics[f"val_{trial.metric}"])
+        entry = self.ledger.entry(trial.trial_id)
+        promoted = report.epoch in stopper.rungs(trial) and report.epoch not in entry.promoted
+        if not reason and promoted:
+            self.ledger.promote(trial.trial_id, report.epoch)
+        return "" if entry.full else reason
 
     # What becomes of them ------------------------------------------------------------------
 

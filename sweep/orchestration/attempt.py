@@ -22,10 +22,12 @@ from sweep.ledger import FailureKind, Ledger, Share
 from sweep.models.build import model_of
 from sweep.orchestration.failures import failure_kind
 from sweep.profiling.cost import count_macs_fvcore
+from sweep.profiling.latency import measure_latency
 from sweep.spec.trial import Trial
 from sweep.training.checkpoint import Checkpoints
 from sweep.training.footprint import Keep
 from sweep.training.loop import EpochReport, train_epochs
+from sweep.training.precision import DTYPES
 
 ORPHAN_SECONDS = 60.0
 """How long an attempt waits for the process of an earlier one to end, whose command was killed."""
@@ -44,6 +46,8 @@ class Job:
     """What stays of the checkpoints once it is finished."""
     continues: str | None = None
     """Another trial, whose epochs are the first ones of this one."""
+    latency: bool = False
+    """Measure how long a batch of one image takes."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,8 @@ def _trained(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
             break
         ledger.record(trial_id, report.epoch, report.metrics)
         yield report
+    if job.latency:
+        result.metrics["latency_ms"] = _latency(job.trial, device)
     ledger.finish(
         trial_id,
         {
@@ -148,6 +154,17 @@ def _trained(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
     )
     Checkpoints(ledger.checkpoint_folder(trial_id)).reduce(job.keep)
     return Outcome(result.metrics)
+
+
+def _latency(trial: Trial, device: torch.device) -> float:
+    """Return the median milliseconds of a batch of one image, in the trial's precision."""
+    measured = measure_latency(
+        model_of(trial).to(device),
+        int(trial.dataset_settings["image_size"]),
+        dtype=DTYPES[trial.recipe.precision],
+        channels_last=trial.recipe.channels_last,
+    )
+    return measured.milliseconds
 
 
 def _continue(donor: str, trial_id: str, ledger: Ledger) -> None:

@@ -21,7 +21,8 @@ from typing import Literal
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep.orchestration.search import close_storage, open_storage
+from sweep.orchestration.search import close_storage, open_storage, search_path
+from sweep.registry import TASKS
 from sweep.spec.axes import searches_recipes
 from sweep.spec.schema import SchedulerSettings, Space
 from sweep.spec.trial import Trial
@@ -153,6 +154,14 @@ class EarlyStop:
             entered.set_user_attr(TRIAL, trial.trial_id)
             self.numbers[trial.trial_id] = entered.number
         return study.get_trials(deepcopy=False)[self.numbers[trial.trial_id]]
+
+
+def early_stop(space: Space, folder: Path) -> EarlyStop | None:
+    """Return the scheduler of a sweep in a working folder; None if the space has none."""
+    if space.scheduler.method == "none":
+        return None
+    metric = next(m for m in TASKS[space.general.task].metrics if m.name == space.metric)
+    return EarlyStop(space, search_path(folder, space.general.study), metric.mode)
 
 
 def _judgement(known: FrozenTrial) -> tuple[int, str]:

@@ -8,38 +8,36 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from sweep import __version__
 from sweep.errors import UserError
-from sweep.ledger import Ledger, Share
+from sweep.ledger import Ledger
 from sweep.orchestration.agenda import Agenda, Listed, Source
-from sweep.orchestration.attempt import Job, Outcome
+from sweep.orchestration.attempt import Outcome
+from sweep.orchestration.early_stop import EarlyStop, early_stop
 from sweep.orchestration.inline import InlineRunner
-from sweep.orchestration.lengthen import beginnings
+from sweep.orchestration.jobs import JobMaker
 from sweep.orchestration.paired import Paired
-from sweep.orchestration.resources import share
+from sweep.orchestration.record import sweep_record, trial_record
+from sweep.orchestration.resources import share, slots
 from sweep.orchestration.runner import Listener, Runner
+from sweep.orchestration.search import Search, search_path
+from sweep.orchestration.searched import Searched
 from sweep.orchestration.stopping import StopRequest, stoppable
 from sweep.plan import Plan, PlannedTrial
 from sweep.registry import DATASETS, TASKS
 from sweep.spec.schema import Space
 from sweep.study import FolderError, StoredStudy, Study
 from sweep.tracking import names
-from sweep.tracking.delivery import Delivery, SweepRecord, TrialRecord
+from sweep.tracking.delivery import Delivery
 from sweep.tracking.store import tracking_uri
 from sweep.training.loop import EpochReport
 
-TAG_LENGTH = 7500
-"""Characters that every MLflow store takes in a tag."""
 DELIVERY_SECONDS = 120.0
 """How long a finished sweep waits for MLflow to take what is left."""
 INTERRUPTED_SECONDS = 10.0
@@ -119,7 +117,7 @@ def running(study: Study, *, wait: bool, tell: Callable[[str], object]) -> Itera
 
 def run_sweep(
     space: Space,
-    plan: Plan,
+    plan: Plan | None,
     key: str,
     folder: Path,
     *,
@@ -130,7 +128,7 @@ def run_sweep(
 
     Args:
         space: the checked search space.
-        plan: its trials.
+        plan: its trials; None for a search, which finds them.
         key: of the plan; see ``sweep.study.plan_key``.
         folder: the working folder.
         runner: "ray", or "inline" for this process.
@@ -144,66 +142,81 @@ def run_sweep(
             run.
         MissingDatasetError: the data set is not here.
     """
-    return _Sweep(space, plan, key, folder, listener).run(runner)
+    with ExitStack() as stack:
+        search = None
+        if plan is None:
+            path = search_path(folder, space.general.study)
+            search = stack.enter_context(closing(Search(space, path)))
+            plan = search.plan()
+        stopper = early_stop(space, folder)
+        if stopper is not None:
+            stack.enter_context(closing(stopper))
+        return _Sweep(space, plan, key, folder, listener, search, stopper).run(runner)
 
 
 class _Sweep:
     """One run of a sweep."""
 
     def __init__(
-        self, space: Space, plan: Plan, key: str, folder: Path, listener: Listener
+        self,
+        space: Space,
+        plan: Plan,
+        key: str,
+        folder: Path,
+        listener: Listener,
+        search: Search | None,
+        stopper: EarlyStop | None,
     ) -> None:
         self.space, self.plan, self.key = space, plan, key
         self.folder, self.study = folder, Study(folder, plan.study)
+        self.search, self.stopper = search, stopper
         self.ledger = Ledger(folder)
         self.uri = tracking_uri(folder, space.tracking.uri)
-        self.delivery = Delivery(_record(space, plan), self.ledger, self.uri)
+        self.delivery = Delivery(sweep_record(space, plan), self.ledger, self.uri)
         self.relay = _Relay(listener, self.delivery)
-        self.todo: list[PlannedTrial] = []
 
     def run(self, kind: Literal["ray", "inline"]) -> Summary:
         with stoppable(self.relay.stopping) as stop:
             try:
                 self._prepare()
-                self._run_jobs(kind, stop)
-            except KeyboardInterrupt:
-                self._interrupted()
-                raise
-            except UserError:
+                ran = self._run_jobs(kind, stop)
+            except (KeyboardInterrupt, UserError):
                 self._interrupted()
                 raise
             answers = self._answers()
             tags = {names.ANSWERS: json.dumps(answers)} if answers else {}
             delivered = self.delivery.close(DELIVERY_SECONDS, tags)
         self._store(complete=True)
-        return self._summary(delivered, answers)
+        return self._summary(ran, answers, delivered)
 
     def _prepare(self) -> None:
-        """Note what an earlier run left open, and what this one is to do."""
+        """Note what an earlier run left open."""
         ids = [p.trial.trial_id for p in self.plan.runnable]
         for trial_id in self.ledger.settle(ids):
             self.ledger.note(trial_id, "its process died; it goes on from its last checkpoint")
-        self.todo = missing(self.plan, self.ledger)
-        for planned in self.todo:
+        for planned in missing(self.plan, self.ledger):
             if self.ledger.entry(planned.trial.trial_id).state == "failed":
                 self.ledger.retry(planned.trial.trial_id)  # what was lost then may be back
         self._store(complete=False)
 
-    def _run_jobs(self, kind: Literal["ray", "inline"], stop: StopRequest) -> None:
-        if not self.todo:
+    def _run_jobs(self, kind: Literal["ray", "inline"], stop: StopRequest) -> int:
+        """Run what the source wants; return the number of trials that were worked on."""
+        source = self._source()
+        if source.exhausted:
             self.delivery.start()
-            return
+            return 0
         root = dataset_root(self.space)
         with _runner(kind, self.folder) as runner:
             cpus, gpus = runner.capacity()
             given = share(self.space.resources, cpus=cpus, gpus=gpus)
             self.delivery.start()
             agenda = Agenda(
-                self._source(),
+                source,
                 self.ledger,
-                _JobMaker(self.space, self.folder, root, given, self.todo),
+                JobMaker(self.space, self.folder, root, given, self.plan),
                 self.relay,
-                limit=self.space.resources.max_concurrent,
+                limit=self._limit(slots(given, cpus=cpus, gpus=gpus)),
+                early_stop=self.stopper,
             )
             try:
                 runner.run(agenda, stop)
@@ -213,9 +226,31 @@ class _Sweep:
             raise UnwritableError(_no_room(self.folder, agenda.unwritable))
         if stop() and not agenda.over:
             raise KeyboardInterrupt
+        return agenda.handed_out
 
     def _source(self) -> Source:
-        return self._paired() or Listed(self.todo)
+        if self.search is not None:
+            return Searched(self.search, self.ledger, self._found)
+        return self._paired() or Listed(missing(self.plan, self.ledger))
+
+    def _limit(self, room: int) -> int | None:
+        """Return how many jobs may be out at once.
+
+        A source that learns from results is not asked for more than there is room for.
+        """
+        most = self.space.resources.max_concurrent
+        if self.search is None and self.space.paired is None:
+            return most
+        return min(room, most or room)
+
+    def _found(self, planned: PlannedTrial) -> None:
+        """Take in a trial that a search came to."""
+        if planned in self.plan.trials:
+            return
+        self.plan = self.plan.model_copy(update={"trials": (*self.plan.trials, planned)})
+        self._store(complete=False)
+        self.delivery.add(trial_record(planned))
+        self.relay.planned(planned)
 
     def _paired(self) -> Paired | None:
         chosen = self.space.paired
@@ -240,7 +275,7 @@ class _Sweep:
 
     def _interrupted(self) -> None:
         """Mark the trials that ran, and say so to MLflow if it answers soon."""
-        for planned in self.todo:
+        for planned in self.plan.runnable:
             try:
                 if self.ledger.interrupt(planned.trial.trial_id):
                     self.delivery.notify(planned.trial.trial_id)
@@ -260,12 +295,12 @@ class _Sweep:
             )
         )
 
-    def _summary(self, delivered: bool, answers: Sequence[str]) -> Summary:
+    def _summary(self, ran: int, answers: Sequence[str], delivered: bool) -> Summary:
         states = [self.ledger.entry(p.trial.trial_id).state for p in self.plan.runnable]
         return Summary(
             plan=self.plan,
             done=states.count("done"),
-            ran=len(self.todo),
+            ran=ran,
             stopped=states.count("stopped"),
             failures=tuple(self._failures()),
             answers=tuple(answers),
@@ -281,34 +316,6 @@ class _Sweep:
                 reason = entry.reason or "did not run to its end"
                 path = self.ledger.failure_path(trial_id)
                 yield Failure(trial_id, planned.name, reason, path)
-
-
-class _JobMaker:
-    """Makes jobs of the trials of one sweep."""
-
-    def __init__(
-        self,
-        space: Space,
-        folder: Path,
-        root: str | None,
-        given: Share,
-        todo: Sequence[PlannedTrial],
-    ) -> None:
-        self.space, self.folder, self.root, self.given = space, folder, root, given
-        self.beginnings = beginnings(todo, Ledger(folder))
-
-    def __call__(self, planned: PlannedTrial, larger: Share | None) -> Job:
-        trial = planned.trial
-        settings = {**trial.dataset_settings, "root": self.root}
-        beginning = self.beginnings.get(trial.trial_id)
-        return Job(
-            trial=trial.model_copy(update={"dataset_settings": settings}),
-            folder=str(self.folder.absolute()),
-            share=larger or self.given,
-            workers=self.space.resources.workers,
-            keep=self.space.general.keep_checkpoints,
-            continues=beginning.trial_id if beginning and not beginning.obstacle else None,
-        )
 
 
 def _no_room(folder: Path, error: str) -> str:
@@ -343,82 +350,14 @@ def dataset_root(space: Space) -> str | None:
     return str(found.absolute()) if found is not None else None
 
 
-def _record(space: Space, plan: Plan) -> SweepRecord:
-    refused = dict.fromkeys((p.label, p.trial.backbone.name, p.reason) for p in plan.refused)
-    return SweepRecord(
-        study=plan.study,
-        question=plan.question,
-        metric=plan.metric,
-        tags={names.REFUSED: _short_list(list(refused)), **_versions()},
-        artifacts={
-            "search_space.yaml": _source(space),
-            "resolved.json": _json(space.document.data),
-            "plan.json": plan.model_dump_json(indent=1),
-            "environment.json": _json(_environment()),
-        },
-        trials=tuple(
-            TrialRecord(
-                p.trial,
-                p.name,
-                p.cost.model_dump() if p.cost else {},
-                p.reason if p.status == "adjusted" else "",
-            )
-            for p in plan.runnable
-        ),
-    )
-
-
-def _short_list(items: list[tuple[str, str, str]]) -> str:
-    """Return the number of items and the first ones, as many as a tag of MLflow has room for."""
-    count = len(items)
-    while len(text := json.dumps({"count": count, "items": items})) > TAG_LENGTH:
-        items = items[: len(items) // 2]
-    return text
-
-
-def _environment() -> dict[str, Any]:
-    """Return the versions that a result may depend on, as the machine of the command has them."""
-    packages = ("torch", "torchvision", "ray", "mlflow", "numpy", "scikit-learn", "pillow")
-    return {
-        **_versions(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": {name: metadata.version(name) for name in packages},
-    }
-
-
-def _versions() -> dict[str, str]:
-    """Return the versions of this package and of the code it runs from."""
-    versions = {names.VERSION: __version__}
-    root = Path(__file__).parents[2]
-    try:
-        if Path(_git(root, "rev-parse", "--show-toplevel")) == root:  # and no other repository
-            versions[names.COMMIT] = _git(root, "rev-parse", "HEAD")
-            versions["sweep.dirty"] = str(bool(_git(root, "status", "--porcelain", "-uno")))
-    except (OSError, subprocess.SubprocessError):
-        pass  # installed without its repository
-    return versions
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-    return done.stdout.strip()
-
-
-def _source(space: Space) -> str:
-    return Path(space.document.path).read_text(encoding="utf-8")
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, indent=1, default=str)
-
-
 class _Relay:
     """Tells both the display and the delivery to MLflow what happens."""
 
     def __init__(self, listener: Listener, delivery: Delivery) -> None:
         self.listener, self.delivery = listener, delivery
+
+    def planned(self, planned: PlannedTrial) -> None:
+        self.listener.planned(planned)
 
     def started(self, trial_id: str) -> None:
         self.listener.started(trial_id)

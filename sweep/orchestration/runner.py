@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from sweep.orchestration.attempt import Outcome
+from sweep.plan import PlannedTrial
 from sweep.training.loop import EpochReport
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 class Listener(Protocol):
     """Is told what happens to trials, in the process that runs the command."""
+
+    def planned(self, planned: PlannedTrial) -> None:
+        """A search came to a trial that was not known before."""
 
     def started(self, trial_id: str) -> None:
         """A trial starts, or goes on."""

@@ -19,6 +19,7 @@ import json
 import math
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -388,6 +389,14 @@ class Search:
         elif choices not in queued:
             queued.append(choices)
             self.study.enqueue_trial(choices)
+
+
+def preview(space: Space, count: int) -> Plan:
+    """Return the first configurations that a search of a space would try, if all were alike."""
+    with closing(Search(space, None)) as search:
+        for _ in range(count):
+            search.ask()
+        return search.plan()
 
 
 def open_storage(path: Path | None) -> optuna.storages.BaseStorage:

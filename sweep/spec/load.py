@@ -112,6 +112,7 @@ class _Check:
         if not self.problems:
             self._without_module(backbones, attention)
             self._without_baseline(backbones, attention)
+            self._of_a_grid(search)
             self._objectives(search, scheduler, data.get("metric"))
             self._sound_to_stop(scheduler, backbones)
         if (  # a section is None where it has problems; the type checker is told so too
@@ -211,12 +212,20 @@ class _Check:
                     f"and a trial may be good for its {name}; leave one of them out",
                 )
 
+    def _of_a_grid(self, search: SearchSettings | None) -> None:
+        if search is not None and search.method != "grid" and self.kind != "grid":
+            self._add(
+                ("search",), f"{search.method!r} chooses by itself; kind {self.kind!r} does too"
+            )
+
     def _sound_to_stop(
         self, scheduler: SchedulerSettings | None, backbones: Sequence[BackbonePoint]
     ) -> None:
         """Check that trials are compared before they end, and not while they warm up."""
         if scheduler is None or scheduler.method == "none":
             return
+        if self.kind in ("leave_one_out", "paired"):
+            self._add(("scheduler",), f"kind {self.kind!r} needs every trial to its end")
         given = "min_epochs" in scheduler.model_fields_set
         place: Place = ("scheduler", "min_epochs") if given else ("scheduler",)
         first = f"min_epochs (={scheduler.min_epochs})"

@@ -109,6 +109,12 @@ class Delivery:
         self.notify(*(i for i in self._records if self.ledger.entry(i).state != "planned"))
         self._thread.start()
 
+    def add(self, record: TrialRecord) -> None:
+        """Add a trial that the sweep came to only now."""
+        with self._lock:
+            self._order.setdefault(record.trial.trial_id, len(self._records))
+            self._records[record.trial.trial_id] = record
+
     def notify(self, *trial_ids: str) -> None:
         """Say that there is news of trials; returns at once."""
         with self._lock:
@@ -349,6 +355,7 @@ class Delivery:
             RunTag(names.STATE, entry.state),
             RunTag(names.REASON, entry.reason),
             RunTag(names.ATTEMPTS, str(entry.attempts)),
+            RunTag(names.PROMOTED, ", ".join(map(str, entry.promoted))),
             *(RunTag(names.SHARE + k, str(v)) for k, v in vars(entry.share or Share(0, 0)).items()),
         ]
         metrics = []

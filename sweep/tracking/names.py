@@ -20,6 +20,8 @@ REASON = "sweep.reason"
 """Tag of a failed or stopped trial's run: why."""
 ATTEMPTS = "sweep.attempts"
 """Tag of a trial's run: how often its training was begun, or gone on with."""
+PROMOTED = "sweep.promoted"
+"""Tag of a trial's run: the epochs after which a scheduler let it go on where others ended."""
 SHARE = "sweep.share."
 """Tags of a trial's run: the CPU cores and GPUs that the last attempt had, and the pieces that its
 batches were cut into to fit."""

@@ -10,7 +10,7 @@ import torch
 
 from sweep.orchestration.attempt import Outcome
 from sweep.orchestration.run import Summary, run_sweep, running
-from sweep.plan import Plan, make_plan
+from sweep.plan import Plan, PlannedTrial, make_plan
 from sweep.spec.load import load_space
 from sweep.study import Study
 from sweep.tracking.store import open_client
@@ -63,10 +63,14 @@ class Recorder:
     """A listener that remembers, and may act on an epoch."""
 
     on_epoch: Callable[[str, EpochReport], None] = lambda trial_id, report: None
+    found: list[str] = field(default_factory=list)
     starts: list[str] = field(default_factory=list)
     retries: list[tuple[str, str]] = field(default_factory=list)
     epochs: list[tuple[str, int]] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def planned(self, planned: PlannedTrial) -> None:
+        self.found.append(planned.trial.trial_id)
 
     def started(self, trial_id: str) -> None:
         self.starts.append(trial_id)
@@ -109,10 +113,10 @@ def run(tmp_path: Path, folder: Path) -> Callable[..., Run]:
         path = tmp_path / f"{study}.yaml"
         path.write_text(text.format(study=study))
         space = load_space(path, overrides)
-        plan = make_plan(space)
+        plan = make_plan(space) if space.search.method == "grid" else None
         listener = recorder or Recorder()
-        with running(Study(into, plan.study), wait=False, tell=print):
+        with running(Study(into, study), wait=False, tell=print):
             summary = run_sweep(space, plan, "key", into, runner=runner, listener=listener)
-        return Run(plan, summary, listener)
+        return Run(summary.plan, summary, listener)
 
     return go
