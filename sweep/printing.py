@@ -154,10 +154,9 @@ def what_runs(space: Space, plan: Plan | None, count: int) -> str:
 
 def _searched(space: Space) -> str:
     search, seeds = space.search, len(space.general.seeds)
-    return (
-        f"{search.method} chooses {search.trials} configurations by {' and '.join(space.objectives)}"
-        f", each with {seeds} seed{'s' * (seeds > 1)}"
-    )
+    chosen = f"{search.method} chooses {search.trials} configurations"
+    by = " and ".join(space.objectives)
+    return f"{chosen} by {by}, each with {seeds} seed{'s' * (seeds > 1)}"
 
 
 def show_plan(space: Space, plan: Plan, rows: list[dict[str, Any]], console: Console) -> None:

@@ -22,7 +22,6 @@ from sweep.ledger import FailureKind, Ledger, Share
 from sweep.models.build import model_of
 from sweep.orchestration.failures import failure_kind
 from sweep.profiling.cost import count_macs_fvcore
-from sweep.profiling.latency import measure_latency
 from sweep.spec.trial import Trial
 from sweep.training.checkpoint import Checkpoints
 from sweep.training.footprint import Keep
@@ -158,6 +157,8 @@ def _trained(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
 
 def _latency(trial: Trial, device: torch.device) -> float:
     """Return the median milliseconds of a batch of one image, in the trial's precision."""
+    from sweep.profiling.latency import measure_latency  # it looks for compilers, and complains
+
     measured = measure_latency(
         model_of(trial).to(device),
         int(trial.dataset_settings["image_size"]),
