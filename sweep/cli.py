@@ -103,9 +103,12 @@ def plan(spec: Path, overrides: tuple[str, ...], folder: Path, as_json: bool) ->
 
         click.echo(json.dumps(rows, indent=1))
     else:
-        from sweep.printing import make_console, show_plan
+        from sweep.orchestration.packing import known_fractions
+        from sweep.printing import make_console, show_disk, show_plan
 
-        show_plan(space, made, rows, make_console())
+        console = make_console()
+        show_plan(space, made, rows, known_fractions(made, folder), console)
+        show_disk(space, made, folder, console)
 
 
 @cli.command()
@@ -434,11 +437,18 @@ def fetch(name: str, root: Path | None) -> None:
 def main() -> None:
     """Run the command line; every error that a user can cause is one clear message."""
     try:
-        cli(prog_name="sweep")
+        sys.exit(cli.main(prog_name="sweep", standalone_mode=False))
     except UserError as error:
         for line in str(error).splitlines():
             click.echo(f"error: {line}", err=True)
         sys.exit(USAGE_ERROR)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort as abort:
+        if isinstance(abort.__cause__, KeyboardInterrupt):  # else a question was answered with no
+            click.echo("interrupted: nothing is lost, the same command goes on from here", err=True)
+        sys.exit(INTERRUPTED if abort.__cause__ else FAILED)
 
 
 def _run(
@@ -464,17 +474,13 @@ def _run(
     plan = make_plan(space) if space.search.method == "grid" else None
     if plan is not None:
         show_refused(plan, console)
-    try:
-        with running(Study(folder, space.general.study), wait=wait, tell=click.echo):
-            todo = missing(plan, Ledger(folder)) if plan is not None else []
-            console.print(what_runs(space, plan, len(todo)))
-            if todo or plan is None:
-                dataset_root(space)  # a missing data set is told before anything is shown to run
-            with Display(todo, space.metric, console) as display:
-                summary = run_sweep(space, plan, key, folder, runner=runner, listener=display)
-    except KeyboardInterrupt:
-        click.echo("interrupted: nothing is lost, the same command goes on from here", err=True)
-        sys.exit(INTERRUPTED)
+    with running(Study(folder, space.general.study), wait=wait, tell=click.echo):
+        todo = missing(plan, Ledger(folder)) if plan is not None else []
+        console.print(what_runs(space, plan, len(todo)))
+        if todo or plan is None:
+            dataset_root(space)  # a missing data set is told before anything is shown to run
+        with Display(todo, space.metric, console) as display:
+            summary = run_sweep(space, plan, key, folder, runner=runner, listener=display)
     show_summary(summary, folder, console)
     if summary.failures:
         sys.exit(FAILED)

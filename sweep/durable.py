@@ -39,6 +39,15 @@ def write_bytes(path: Path, content: bytes) -> None:
     sync(path.parent)
 
 
+def remove_partials(folder: Path) -> None:
+    """Remove what a process that was killed left of files that never were whole.
+
+    Nobody else may be writing in the folder.
+    """
+    for partial in folder.glob(".*.partial"):
+        partial.unlink()
+
+
 def sync(folder: Path) -> None:
     """Put the names in a folder on the disk; without it a rename is lost with the power."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -25,7 +25,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sweep.durable import append_line, read_lines, read_record, write_record, write_text
+from sweep.durable import (
+    append_line,
+    read_lines,
+    read_record,
+    remove_partials,
+    write_record,
+    write_text,
+)
 from sweep.lock import Holder, Lock
 from sweep.spec.trial import Trial
 
@@ -168,6 +175,7 @@ class Ledger:
 
     def begin(self, trial: Trial, share: Share) -> None:
         """Note that an attempt at a trial starts now, in this process."""
+        remove_partials(self.trial_folder(trial.trial_id))
         write_record(
             self.trial_folder(trial.trial_id) / "trial.json", trial.model_dump(mode="json")
         )

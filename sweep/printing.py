@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -159,15 +161,33 @@ def _searched(space: Space) -> str:
     return f"{chosen} by {by}, each with {seeds} seed{'s' * (seeds > 1)}"
 
 
-def show_plan(space: Space, plan: Plan, rows: list[dict[str, Any]], console: Console) -> None:
-    """Print every trial of a plan and what it costs."""
+def show_plan(
+    space: Space,
+    plan: Plan,
+    rows: list[dict[str, Any]],
+    fractions: Mapping[str, float],
+    console: Console,
+) -> None:
+    """Print every trial of a plan and what it costs.
+
+    Args:
+        space: that was planned.
+        plan: its plan.
+        rows: of ``plan_rows``.
+        fractions: of a GPU, by trial, where ``gpus: auto`` has measured them.
+        console: where to print.
+    """
     from sweep.plan import SUSTAINED_FLOPS
 
     table = Table("trial", "backbone", "placement", "sites", "module", "seed", box=None)
     for heading in ("params (M)", "thop (M)", "no norm (M)", "MACs (M)"):
         table.add_column(heading, justify="right")
+    packed = space.resources.gpus == "auto" and bool(fractions)
+    if packed:
+        table.add_column("GPU", justify="right")
     table.add_column("status")
     for row, planned in zip(rows, plan.trials, strict=True):
+        part = fractions.get(row["trial_id"])
         counts = (row["params_true"], row["params_thop_like"], row["params_no_norm"], row["macs"])
         table.add_row(
             row["trial_id"],
@@ -177,6 +197,7 @@ def show_plan(space: Space, plan: Plan, rows: list[dict[str, Any]], console: Con
             planned.label,
             str(row["seed"]),
             *(f"{count / 1e6:.3f}" if count is not None else "" for count in counts),
+            *(["not measured" if part is None else f"{part:.2g}"] if packed else []),
             row["status"] + (f": {row['reason']}" if row["reason"] else ""),
         )
     console.print(table)
@@ -196,3 +217,24 @@ def show_plan(space: Space, plan: Plan, rows: list[dict[str, Any]], console: Con
             for device, rate in SUSTAINED_FLOPS.items()
         )
         console.print(f"training all of them takes {flops / 1e15:,.3f} PFLOP: about {hours}")
+
+
+def show_disk(space: Space, plan: Plan, folder: Path, console: Console) -> None:
+    """Print how much room the checkpoints of a plan take on the disk, and how much there is."""
+    import torch
+
+    from sweep.orchestration.resources import share, slots
+    from sweep.training.footprint import disk_estimate
+
+    cpus, gpus = os.cpu_count() or 1, torch.cuda.device_count()
+    room = slots(share(space.resources, cpus=cpus, gpus=gpus), cpus=cpus, gpus=gpus)
+    at_once = min(room, space.resources.max_concurrent or room)
+    keep = space.general.keep_checkpoints
+    needed = disk_estimate((p.trial for p in plan.runnable), at_once, keep) / 2**30
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free / 2**30
+    console.print(
+        f"checkpoints take up to {needed:,.1f} GiB, {at_once} trial{'s' * (at_once > 1)} at once "
+        f"(keep_checkpoints: {keep}); {free:,.1f} GiB are free",
+        style="yellow" if needed > free else None,
+    )

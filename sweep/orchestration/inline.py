@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 
 import torch
 
 from sweep.orchestration.agenda import Agenda
 from sweep.orchestration.attempt import Job, attempt
+from sweep.spec.trial import Trial
 
 IDLE_SECONDS = 0.2
 """Between two questions for a job, while there is none."""
@@ -21,6 +22,9 @@ class InlineRunner:
 
     def capacity(self) -> tuple[float, float]:
         return os.cpu_count() or 1, torch.cuda.device_count()
+
+    def pack(self, trials: Sequence[Trial]) -> Mapping[str, float]:
+        return {}
 
     def run(self, agenda: Agenda, stop: Callable[[], bool]) -> None:
         while not stop() and not agenda.over:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from sweep.ledger import Ledger, Share
@@ -9,6 +10,8 @@ from sweep.orchestration.attempt import Job
 from sweep.orchestration.lengthen import beginnings
 from sweep.plan import Plan, PlannedTrial
 from sweep.spec.schema import Space
+from sweep.spec.trial import Trial
+from sweep.training.memory import probe_key
 
 
 class JobMaker:
@@ -20,25 +23,40 @@ class JobMaker:
         root: where the data set lies.
         given: what a trial gets that asked for no more yet.
         plan: the trials that are known now.
+        packed: the part of a GPU that a kind of trial needs, by ``probe_key``, where that was
+            measured.
     """
 
     def __init__(
-        self, space: Space, folder: Path, root: str | None, given: Share, plan: Plan
+        self,
+        space: Space,
+        folder: Path,
+        root: str | None,
+        given: Share,
+        plan: Plan,
+        packed: Mapping[str, float],
     ) -> None:
-        self.space, self.folder, self.root, self.given = space, folder, root, given
+        self.space, self.folder, self.root = space, folder, root
+        self.given, self.packed = given, packed
         self.beginnings = beginnings(plan.runnable, Ledger(folder))
 
     def __call__(self, planned: PlannedTrial, larger: Share | None) -> Job:
         """Return the job of a trial; ``larger`` is what it needs, where that is more."""
-        trial = planned.trial
-        settings = {**trial.dataset_settings, "root": self.root}
+        trial = placed(planned.trial, self.root)
         beginning = self.beginnings.get(trial.trial_id)
+        part = self.packed.get(probe_key(trial), self.given.gpus)
         return Job(
-            trial=trial.model_copy(update={"dataset_settings": settings}),
+            trial=trial,
             folder=str(self.folder.absolute()),
-            share=larger or self.given,
+            share=larger or Share(self.given.cpus, part),
             workers=self.space.resources.workers,
             keep=self.space.general.keep_checkpoints,
             continues=beginning.trial_id if beginning and not beginning.obstacle else None,
             latency="latency" in self.space.objectives,
         )
+
+
+def placed(trial: Trial, root: str | None) -> Trial:
+    """Return a trial that knows where its data lie."""
+    settings = {**trial.dataset_settings, "root": root}
+    return trial.model_copy(update={"dataset_settings": settings})

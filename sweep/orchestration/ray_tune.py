@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import shutil
 import signal
+import socket
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
@@ -42,6 +44,7 @@ from sweep.errors import UserError  # noqa: E402
 from sweep.ledger import Share  # noqa: E402
 from sweep.orchestration.agenda import Agenda  # noqa: E402
 from sweep.orchestration.attempt import Job, Outcome, attempt  # noqa: E402
+from sweep.orchestration.packing import measured_fractions  # noqa: E402
 from sweep.spec.trial import Trial  # noqa: E402
 from sweep.training.loop import EpochReport  # noqa: E402
 
@@ -49,8 +52,17 @@ RAY_RESTARTS = 3
 """How often Ray itself is started anew after it died under a sweep."""
 
 
+RAY_GONE = (
+    b"error: Ray's control service died; nothing is lost, the same command goes on from here\n"
+)
+WATCH_SECONDS = 1.0
+"""Between a worker's looks at whether its command lives."""
 LOOK_SECONDS = 5.0
 """Between two looks at whether Ray lives."""
+
+
+COMMAND = (platform.node(), os.getpid())
+"""The host and process that this module was imported in: of the command, where it is told on."""
 
 
 class RayLostError(UserError, RuntimeError):
@@ -72,6 +84,13 @@ class RayRunner:
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
 
+    def pack(self, trials: Sequence[Trial]) -> Mapping[str, float]:
+        # In a process that ends with it, so that nothing of it stays on the GPU.
+        measure = ray.remote(num_gpus=1, max_calls=1)(measured_fractions)
+        with _quiet(self.folder / "ray.log"):
+            parts: dict[str, float] = ray.get(measure.remote(list(trials), self.folder.absolute()))
+        return parts
+
     def run(self, agenda: Agenda, stop: Callable[[], bool]) -> None:
         deaths = 0
         while not stop() and not agenda.over:
@@ -88,10 +107,24 @@ class RayRunner:
 
     def close(self) -> None:
         """Stop the cluster, and with it every trial that still runs."""
+        self._closed.set()
         ray.shutdown()
         shutil.rmtree(self.folder / "ray", ignore_errors=True)
 
     def _start(self) -> None:
+        for last in (False, True):
+            try:
+                self._init()
+                break
+            except Exception as error:  # Ray has no class of its own for it
+                ray.shutdown()
+                if last:
+                    raise RayLostError(f"Ray cannot be started: {error}") from error
+        self._closed = threading.Event()
+        address = ray.get_runtime_context().gcs_address
+        threading.Thread(target=_end_without, args=(address, self._closed), daemon=True).start()
+
+    def _init(self) -> None:
         with _own_signals():
             ray.init(
                 address="local",  # never one that happens to run here
@@ -163,6 +196,7 @@ class TrialActor(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self._epochs: Generator[EpochReport, None, Outcome] | None = None
+        threading.Thread(target=_end_with, args=(*config["command"],), daemon=True).start()
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -184,6 +218,17 @@ class TrialActor(tune.Trainable):
         if self._epochs is not None:
             self._epochs.close()
             self._epochs = None
+
+
+def _end_with(host: str, pid: int) -> None:
+    """End this process soon after the command that it trains for, or the node that started it.
+
+    Ray does so too, but can take a minute, in which the trial may be somebody else's already.
+    """
+    node = os.getppid()
+    while os.getppid() == node and (platform.node() != host or Path(f"/proc/{pid}").exists()):
+        time.sleep(WATCH_SECONDS)
+    os._exit(1)
 
 
 class _Ear(tune.Stopper):
@@ -222,7 +267,7 @@ class _Jobs(tune.search.Searcher):
         if agenda is None or self.ear.stop_all():
             return self.FINISHED
         job = agenda.next()
-        return {"job": _plain(job)} if job else None
+        return {"job": _plain(job), "command": COMMAND} if job else None
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -250,8 +295,7 @@ class _Relay(tune.Callback):
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = time.monotonic()
-            if not any(node["Alive"] for node in ray.nodes()):  # type: ignore[no-untyped-call]
-                raise RayLostError("Ray has no node left")
+            _check_nodes()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if self.ear.agenda:
@@ -262,6 +306,32 @@ class _Relay(tune.Callback):
         if self.ear.agenda:
             reason = f"the worker process died: {error.splitlines()[0]}"
             self.ear.agenda.lost(trial.config["job"]["id"], reason, error)
+
+
+def _check_nodes() -> None:
+    """Look whether a node of Ray lives.
+
+    Raises:
+        RayLostError: none does. Tune would wait for one for ever.
+    """
+    if not any(node["Alive"] for node in ray.nodes()):  # type: ignore[no-untyped-call]
+        raise RayLostError("Ray has no node left")
+
+
+def _end_without(address: str, closed: threading.Event) -> None:
+    """End this process, in words, once Ray's control service is gone.
+
+    Nothing of Ray answers then, the main thread waits in it, and a minute later Ray ends the
+    process without a word of what to do.
+    """
+    host, _, port = address.rpartition(":")
+    while not closed.wait(LOOK_SECONDS):
+        try:
+            socket.create_connection((host, int(port)), timeout=LOOK_SECONDS).close()
+        except OSError:
+            if not closed.is_set():
+                os.write(2, RAY_GONE)
+                os._exit(1)
 
 
 class _Silent(tune.ProgressReporter):

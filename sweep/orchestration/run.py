@@ -9,19 +9,20 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sweep.durable import remove_partials
 from sweep.errors import UserError
 from sweep.ledger import Ledger
 from sweep.orchestration.agenda import Agenda, Listed, Source
 from sweep.orchestration.attempt import Outcome
 from sweep.orchestration.early_stop import EarlyStop, early_stop
 from sweep.orchestration.inline import InlineRunner
-from sweep.orchestration.jobs import JobMaker
+from sweep.orchestration.jobs import JobMaker, placed
 from sweep.orchestration.paired import Paired
 from sweep.orchestration.record import sweep_record, trial_record
 from sweep.orchestration.resources import share, slots
@@ -110,6 +111,7 @@ def running(study: Study, *, wait: bool, tell: Callable[[str], object]) -> Itera
             raise
         raise FolderError(f"cannot write to {study.folder}: {error.strerror}") from None
     try:
+        remove_partials(study.path)
         yield
     finally:
         lock.release()
@@ -180,13 +182,16 @@ class _Sweep:
             try:
                 self._prepare()
                 ran = self._run_jobs(kind, stop)
+                answers = self._answers()
+                tags = {names.ANSWERS: json.dumps(answers)} if answers else {}
+                delivered = self.delivery.close(DELIVERY_SECONDS, tags)
+                self._store(complete=True)
             except (KeyboardInterrupt, UserError):
                 self._interrupted()
                 raise
-            answers = self._answers()
-            tags = {names.ANSWERS: json.dumps(answers)} if answers else {}
-            delivered = self.delivery.close(DELIVERY_SECONDS, tags)
-        self._store(complete=True)
+            except OSError as error:
+                self._interrupted()
+                raise UnwritableError(_no_room(self.folder, str(error))) from error
         return self._summary(ran, answers, delivered)
 
     def _prepare(self) -> None:
@@ -209,11 +214,15 @@ class _Sweep:
         with _runner(kind, self.folder) as runner:
             cpus, gpus = runner.capacity()
             given = share(self.space.resources, cpus=cpus, gpus=gpus)
+            packed: Mapping[str, float] = {}
+            if self.space.resources.gpus == "auto" and given.gpus:
+                todo = missing(self.plan, self.ledger)
+                packed = runner.pack([placed(p.trial, root) for p in todo])
             self.delivery.start()
             agenda = Agenda(
                 source,
                 self.ledger,
-                JobMaker(self.space, self.folder, root, given, self.plan),
+                JobMaker(self.space, self.folder, root, given, self.plan, packed),
                 self.relay,
                 limit=self._limit(slots(given, cpus=cpus, gpus=gpus)),
                 early_stop=self.stopper,
@@ -223,7 +232,7 @@ class _Sweep:
             finally:
                 agenda.release()
         if agenda.unwritable:
-            raise UnwritableError(_no_room(self.folder, agenda.unwritable))
+            raise OSError(agenda.unwritable)
         if stop() and not agenda.over:
             raise KeyboardInterrupt
         return agenda.handed_out

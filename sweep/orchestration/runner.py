@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from sweep.orchestration.attempt import Outcome
 from sweep.plan import PlannedTrial
+from sweep.spec.trial import Trial
 from sweep.training.loop import EpochReport
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ class Runner(Protocol):
 
     def capacity(self) -> tuple[float, float]:
         """Return the CPU cores and GPUs that there are."""
+
+    def pack(self, trials: Sequence[Trial]) -> Mapping[str, float]:
+        """Return the part of a GPU that each kind of trial needs, by ``probe_key``.
+
+        Empty where trials do not share a GPU.
+        """
 
     def run(self, agenda: Agenda, stop: Callable[[], bool]) -> None:
         """Run jobs until the agenda is over.

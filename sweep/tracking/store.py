@@ -21,6 +21,9 @@ PAGE = 1000
 GIVE_UP_SOON = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """What a server does not take now is kept and sent later; MLflow would insist for minutes."""
 
+QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+"""A line for every run would go into the display."""
+
 
 def tracking_uri(folder: Path, uri: str | None = None) -> str:
     """Return the MLflow store of a working folder.
@@ -37,7 +40,7 @@ def artifact_root(folder: Path) -> Path:
 
 def open_client(uri: str) -> MlflowClient:
     """Return a client; creates or migrates an sqlite store, without MLflow's own output."""
-    for name, value in GIVE_UP_SOON.items():
+    for name, value in (GIVE_UP_SOON | QUIET).items():
         os.environ.setdefault(name, value)
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,48 @@
+"""``gpus: auto``: the part of a GPU that a trial needs, measured once for every kind of trial.
+
+The measurement is two steps of the trial's own training in a process that has a GPU to itself. A
+trial that was never measured, or could not be, gets a whole GPU; one that needs more memory than
+was measured gets more at its next attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+
+from sweep.plan import Plan
+from sweep.spec.trial import Trial
+from sweep.training.memory import Gpu, ProbeCache, fraction, probe_key, probe_memory
+
+
+def measured_fractions(trials: Iterable[Trial], folder: Path) -> dict[str, float]:
+    """Return the part of this process's GPU that each kind of trial needs, by ``probe_key``.
+
+    Args:
+        trials: with their data on this machine.
+        folder: the working folder, where peaks are remembered.
+    """
+    device = torch.device("cuda")
+    gpu, cache = Gpu.of(device), ProbeCache(folder)
+    parts: dict[str, float] = {}
+    for trial in trials:
+        key = probe_key(trial)
+        if key not in parts:
+            try:
+                peak = cache.peak(trial, gpu, lambda one: probe_memory(one, device))
+            except Exception:  # whatever is wrong with the trial, it says so when it runs
+                parts[key] = 1.0
+            else:
+                parts[key] = fraction(peak, gpu.memory)
+    return parts
+
+
+def known_fractions(plan: Plan, folder: Path) -> Mapping[str, float]:
+    """Return the part of this machine's GPU for each trial whose kind was measured, by trial."""
+    if not torch.cuda.is_available():
+        return {}
+    gpu, cache = Gpu.of(torch.device("cuda")), ProbeCache(folder)
+    peaks = {p.trial.trial_id: cache.known(p.trial, gpu) for p in plan.runnable}
+    return {i: fraction(peak, gpu.memory) for i, peak in peaks.items() if peak is not None}
