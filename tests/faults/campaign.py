@@ -1,0 +1,241 @@
+"""A plan of faults, and the loop that carries it out until the sweep is complete.
+
+The plan (kinds, delays, durations) follows from a seed; when a fault really strikes depends on the
+machine, and is printed. A round is one sweep in one folder; faults that are left when it is
+complete strike in the next round.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.faults.harness import Bench, Sweep, bench
+from tests.faults.kinds import KINDS, Fault
+from tests.faults.verify import verify
+
+TICK = 0.1
+HANG_SECONDS = 240.0
+"""Without an epoch, a result or a fault; a sweep may wait two minutes for MLflow."""
+RUNS_LEFT = 4
+"""Runs of the command that may be needed beyond one for each fault."""
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Strike:
+    """A fault that has struck, and what came of it."""
+
+    fault: Fault
+    phase: str
+    at: float
+    progress: int
+    codes: list[int] = field(default_factory=list)
+    """Of the drivers that ended before the sweep made progress again."""
+    seconds: float = 0.0
+    """Until the next epoch or result."""
+
+    def line(self, number: int) -> str:
+        ends = ", ".join(map(str, self.codes))
+        driver = f"ended with {ends}; run again" if ends else "went on"
+        then = time.strftime("%H:%M:%S", time.localtime(self.at))
+        name = self.fault.kind
+        return f"{number:>3} {then} {name:15} {self.phase:9} {self.seconds:6.1f} s  driver {driver}"
+
+
+@dataclass
+class Figures:
+    """What the faults did, over all rounds."""
+
+    strikes: list[Strike] = field(default_factory=list)
+    rounds: int = 0
+    runs: int = 0
+    trials: int = 0
+    retrained: int = 0
+    requests: int = 0
+    broken: list[str] = field(default_factory=list)
+    """Invariants that did not hold."""
+
+    def table(self) -> str:
+        lines = [f"{'fault':16}{'count':>6}{'reruns':>8}{'median (s)':>12}{'longest (s)':>13}"]
+        for kind in KINDS:
+            own = [strike for strike in self.strikes if strike.fault.kind == kind]
+            if own:
+                seconds = [strike.seconds for strike in own]
+                ended = sum(len(strike.codes) for strike in own)
+                middle, longest = statistics.median(seconds), max(seconds)
+                lines.append(f"{kind:16}{len(own):>6}{ended:>8}{middle:>12.1f}{longest:>13.1f}")
+        return "\n".join(lines)
+
+
+def draw_faults(count: int, seed: int, kinds: Sequence[str] = tuple(KINDS)) -> list[Fault]:
+    """Draw a plan in which every kind comes equally often, give or take one."""
+    rng = random.Random(seed)
+    names: list[str] = []
+    while len(names) < count:
+        names += rng.sample(kinds, len(kinds))
+    return [
+        Fault(
+            kind=name,
+            delay=rng.uniform(*KINDS[name].delay),
+            lasts=rng.uniform(*KINDS[name].lasts),
+            draw=rng.random(),
+        )
+        for name in names[:count]
+    ]
+
+
+def undisturbed(folder: Path, text: str) -> Sweep:
+    """Run the same sweep to its end without any fault."""
+    folder.mkdir(parents=True)
+    space = folder / "faults.yaml"
+    space.write_text(text)
+    sweep = Sweep(space, folder / "sweeps", folder / "logs")
+    sweep.start()
+    _wait_for_end(sweep)
+    sweep.close()
+    if not sweep.complete:
+        raise AssertionError(f"the undisturbed run did not complete:\n{sweep.log.read_text()}")
+    return sweep
+
+
+def carry_out(
+    folder: Path, text: str, faults: Sequence[Fault], say: Say, *, one_round: bool = False
+) -> Figures:
+    """Let all faults strike, in as many rounds as it takes, and check every round.
+
+    Args:
+        folder: for everything.
+        text: the search space.
+        faults: the plan.
+        say: is given the lines to print.
+        one_round: whether faults that are left after the first round are given up.
+    """
+    reference = undisturbed(folder / "undisturbed", text)
+    figures, left = Figures(), deque(faults)
+    while left:
+        figures.rounds += 1
+        with bench(folder / f"round-{figures.rounds}", text) as target:
+            if not target.disk.small:
+                left = deque(fault for fault in left if fault.kind != "disk-full")
+                say("disk-full: left out, mounting is not permitted here")
+            turn = _Round(target, left, figures, say)
+            turn.run()
+            broken = [*turn.broken, *verify(target, reference)]
+        for line in broken:
+            say(f"BROKEN {line}")
+        figures.broken += [f"round {figures.rounds}: {line}" for line in broken]
+        if one_round:
+            break
+    return figures
+
+
+class _Round:
+    """One sweep from nothing to its end, with faults on the way."""
+
+    def __init__(self, target: Bench, left: deque[Fault], figures: Figures, say: Say) -> None:
+        self.target, self.left, self.figures, self.say = target, left, figures, say
+        self.sweep = target.sweep
+        self.broken: list[str] = []
+        self._heals: list[tuple[float, Fault]] = []
+        self._open: list[Strike] = []
+        self._due: float | None = None
+        self._moved = time.monotonic()
+        self._progress = 0
+        self._runs_left = RUNS_LEFT
+
+    def run(self) -> None:
+        self.sweep.start()
+        while not self._ended():
+            self._heal()
+            self._strike()
+            self._look()
+            time.sleep(TICK)
+        self._heal(everything=True)
+        self._close_strikes(list(self._open))
+        self._run_once_more()
+        self.figures.runs += self.sweep.runs
+        self.figures.trials += len(self.sweep.trials())
+        self.figures.retrained += self.target.watcher.retrained
+
+    def _ended(self) -> bool:
+        """Run the command again if it ended too early; tell whether the sweep is complete."""
+        code = self.sweep.code
+        if code is None:
+            return False
+        if self.sweep.complete:
+            return True
+        for strike in self._open:
+            strike.codes.append(code)
+        if self.target.disk.full:  # whoever runs it again has made room before
+            self._heal(everything=True)
+        if self._runs_left == 0:
+            self.broken.append(f"not complete after {self.sweep.runs} runs of the command")
+            self.left.clear()
+            return True
+        self._runs_left -= 1
+        self._moved = time.monotonic()
+        self.sweep.start()
+        return False
+
+    def _heal(self, *, everything: bool = False) -> None:
+        now = time.monotonic()
+        for entry in list(self._heals):
+            if everything or entry[0] <= now:
+                self._heals.remove(entry)
+                KINDS[entry[1].kind].heal(self.target)
+
+    def _strike(self) -> None:
+        if not self.left or self.sweep.code is not None:
+            return
+        fault, now = self.left[0], time.monotonic()
+        kind = KINDS[fault.kind]
+        if not kind.ready(self.target):
+            return
+        if self._due is None:
+            self._due = now + fault.delay
+        if now < self._due:
+            return
+        strike = Strike(fault, self.sweep.phase(), time.time(), self.sweep.progress())
+        kind.strike(self.target, fault)
+        self._heals.append((time.monotonic() + fault.lasts, fault))
+        self._open.append(strike)
+        self.left.popleft()
+        self._due, self._runs_left, self._moved = None, RUNS_LEFT, now
+
+    def _look(self) -> None:
+        progress, now = self.sweep.progress(), time.monotonic()
+        if progress > self._progress:
+            self._progress, self._moved = progress, now
+        self._close_strikes([strike for strike in self._open if progress > strike.progress])
+        if now - self._moved > HANG_SECONDS:
+            self.broken.append(f"the command hangs; its stacks: {self.sweep.log}")
+            os.kill(self.sweep.pid, signal.SIGABRT)
+            self._moved = now
+
+    def _close_strikes(self, strikes: list[Strike]) -> None:
+        for strike in strikes:
+            strike.seconds = time.time() - strike.at
+            self._open.remove(strike)
+            self.figures.strikes.append(strike)
+            self.say(strike.line(len(self.figures.strikes)))
+
+    def _run_once_more(self) -> None:
+        """Check that a complete sweep has nothing to do."""
+        self.sweep.start()
+        _wait_for_end(self.sweep)
+        if self.sweep.code != 0 or "nothing to run" not in self.sweep.log.read_text():
+            self.broken.append(f"a complete sweep found work: {self.sweep.log}")
+
+
+def _wait_for_end(sweep: Sweep) -> None:
+    assert sweep.driver is not None
+    sweep.driver.wait(timeout=600)
