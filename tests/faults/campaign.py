@@ -13,7 +13,7 @@ import signal
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from tests.faults.kinds import KINDS, Fault
 from tests.faults.verify import verify
 
 TICK = 0.1
-HANG_SECONDS = 240.0
+HANG_SECONDS = 180.0
 """Without an epoch, a result or a fault; a sweep may wait two minutes for MLflow."""
 RUNS_LEFT = 4
 """Runs of the command that may be needed beyond one for each fault."""
@@ -38,10 +38,17 @@ class Strike:
     phase: str
     at: float
     progress: int
+    """Epochs and results at the strike, or since when a driver that ended was run again."""
     codes: list[int] = field(default_factory=list)
     """Of the drivers that ended before the sweep made progress again."""
     seconds: float = 0.0
     """Until the next epoch or result."""
+
+    def over(self, progress: int) -> bool:
+        """Tell whether the sweep goes on, by the epochs and results that there are now."""
+        return progress > self.progress and (
+            bool(self.codes) or not KINDS[self.fault.kind].ends_driver
+        )
 
     def line(self, number: int) -> str:
         ends = ", ".join(map(str, self.codes))
@@ -60,7 +67,6 @@ class Figures:
     runs: int = 0
     trials: int = 0
     retrained: int = 0
-    requests: int = 0
     broken: list[str] = field(default_factory=list)
     """Invariants that did not hold."""
 
@@ -76,8 +82,17 @@ class Figures:
         return "\n".join(lines)
 
 
-def draw_faults(count: int, seed: int, kinds: Sequence[str] = tuple(KINDS)) -> list[Fault]:
-    """Draw a plan in which every kind comes equally often, give or take one."""
+def draw_faults(
+    count: int, seed: int, kinds: Sequence[str] = tuple(KINDS), haste: float = 1.0
+) -> list[Fault]:
+    """Draw a plan in which every kind comes equally often, give or take one.
+
+    Args:
+        count: how many.
+        seed: of the plan.
+        kinds: to draw from.
+        haste: how many times as soon as usual they strike.
+    """
     rng = random.Random(seed)
     names: list[str] = []
     while len(names) < count:
@@ -85,7 +100,7 @@ def draw_faults(count: int, seed: int, kinds: Sequence[str] = tuple(KINDS)) -> l
     return [
         Fault(
             kind=name,
-            delay=rng.uniform(*KINDS[name].delay),
+            delay=rng.uniform(*KINDS[name].delay) / haste,
             lasts=rng.uniform(*KINDS[name].lasts),
             draw=rng.random(),
         )
@@ -107,9 +122,7 @@ def undisturbed(folder: Path, text: str) -> Sweep:
     return sweep
 
 
-def carry_out(
-    folder: Path, text: str, faults: Sequence[Fault], say: Say, *, one_round: bool = False
-) -> Figures:
+def carry_out(folder: Path, text: str, faults: Sequence[Fault], say: Say) -> Figures:
     """Let all faults strike, in as many rounds as it takes, and check every round.
 
     Args:
@@ -117,13 +130,12 @@ def carry_out(
         text: the search space.
         faults: the plan.
         say: is given the lines to print.
-        one_round: whether faults that are left after the first round are given up.
     """
     reference = undisturbed(folder / "undisturbed", text)
     figures, left = Figures(), deque(faults)
     while left:
         figures.rounds += 1
-        with bench(folder / f"round-{figures.rounds}", text) as target:
+        with bench(folder / f"round-{figures.rounds}", text, len(reference.trials())) as target:
             if not target.disk.small:
                 left = deque(fault for fault in left if fault.kind != "disk-full")
                 say("disk-full: left out, mounting is not permitted here")
@@ -133,8 +145,6 @@ def carry_out(
         for line in broken:
             say(f"BROKEN {line}")
         figures.broken += [f"round {figures.rounds}: {line}" for line in broken]
-        if one_round:
-            break
     return figures
 
 
@@ -145,7 +155,7 @@ class _Round:
         self.target, self.left, self.figures, self.say = target, left, figures, say
         self.sweep = target.sweep
         self.broken: list[str] = []
-        self._heals: list[tuple[float, Fault]] = []
+        self._acting: list[tuple[float, Iterator[None]]] = []
         self._open: list[Strike] = []
         self._due: float | None = None
         self._moved = time.monotonic()
@@ -155,11 +165,11 @@ class _Round:
     def run(self) -> None:
         self.sweep.start()
         while not self._ended():
-            self._heal()
+            self._undo()
             self._strike()
             self._look()
             time.sleep(TICK)
-        self._heal(everything=True)
+        self._undo(everything=True)
         self._close_strikes(list(self._open))
         self._run_once_more()
         self.figures.runs += self.sweep.runs
@@ -175,8 +185,9 @@ class _Round:
             return True
         for strike in self._open:
             strike.codes.append(code)
+            strike.progress = self.sweep.progress()
         if self.target.disk.full:  # whoever runs it again has made room before
-            self._heal(everything=True)
+            self._undo(everything=True)
         if self._runs_left == 0:
             self.broken.append(f"not complete after {self.sweep.runs} runs of the command")
             self.left.clear()
@@ -186,12 +197,12 @@ class _Round:
         self.sweep.start()
         return False
 
-    def _heal(self, *, everything: bool = False) -> None:
+    def _undo(self, *, everything: bool = False) -> None:
         now = time.monotonic()
-        for entry in list(self._heals):
-            if everything or entry[0] <= now:
-                self._heals.remove(entry)
-                KINDS[entry[1].kind].heal(self.target)
+        due = [entry for entry in self._acting if everything or entry[0] <= now]
+        for entry in due:
+            self._acting.remove(entry)
+            next(entry[1], None)
 
     def _strike(self) -> None:
         if not self.left or self.sweep.code is not None:
@@ -205,8 +216,9 @@ class _Round:
         if now < self._due:
             return
         strike = Strike(fault, self.sweep.phase(), time.time(), self.sweep.progress())
-        kind.strike(self.target, fault)
-        self._heals.append((time.monotonic() + fault.lasts, fault))
+        acting = kind.act(self.target, fault)
+        next(acting)
+        self._acting.append((time.monotonic() + fault.lasts, acting))
         self._open.append(strike)
         self.left.popleft()
         self._due, self._runs_left, self._moved = None, RUNS_LEFT, now
@@ -215,7 +227,7 @@ class _Round:
         progress, now = self.sweep.progress(), time.monotonic()
         if progress > self._progress:
             self._progress, self._moved = progress, now
-        self._close_strikes([strike for strike in self._open if progress > strike.progress])
+        self._close_strikes([strike for strike in self._open if strike.over(progress)])
         if now - self._moved > HANG_SECONDS:
             self.broken.append(f"the command hangs; its stacks: {self.sweep.log}")
             os.kill(self.sweep.pid, signal.SIGABRT)

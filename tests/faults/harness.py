@@ -121,6 +121,11 @@ class Sweep:
         """Return the actors that train."""
         return self.parts("TrialActor", "Trainable")
 
+    def orphans(self) -> list[psutil.Process]:
+        """Return what may still train, of this run or an earlier one."""
+        words = ("TrialActor", "Trainable", "default_worker")
+        return [p for p in self.processes() if any(word in _command(p) for word in words)]
+
     def trials(self) -> list[Path]:
         """Return the folders of the trials that have begun."""
         return sorted((self.folder / "trials").glob("*/"))
@@ -137,7 +142,7 @@ class Sweep:
         if any((self.folder / "trials").glob("*/checkpoints/*.partial")):
             return "saving"
         if trials and all((trial / "result.json").exists() for trial in trials):
-            return "between"
+            return "ending"
         return "training" if self.workers() else "starting"
 
     def close(self) -> None:
@@ -225,11 +230,7 @@ class Disk:
         folder.mkdir(parents=True)
         self.folder = folder
         self._ballast = folder / "ballast"
-        options = ["-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
-        mounted = shutil.which("mount") and subprocess.run(
-            ["mount", "-t", "tmpfs", *options], capture_output=True, check=False
-        )
-        self.small = bool(mounted) and mounted.returncode == 0
+        self.small = _mount(folder)
         """Whether it is one that can be filled."""
 
     @property
@@ -243,7 +244,7 @@ class Disk:
             for _ in range(3):  # others write meanwhile
                 room = shutil.disk_usage(self.folder).free - leave
                 try:
-                    os.posix_fallocate(file.fileno(), 0, file.tell() + max(room, 1))
+                    os.posix_fallocate(file.fileno(), 0, max(room, 1))
                     return
                 except OSError:
                     continue
@@ -308,8 +309,16 @@ class Bench:
     server: Server
     disk: Disk
     watcher: Watcher
+    count: int
+    """Trials of the sweep."""
     damaged: list[tuple[Path, str]] = field(default_factory=list)
     """Trial folder and name of every checkpoint that was damaged."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether every trial has its result."""
+        results = list(self.sweep.folder.glob("trials/*/result.json"))
+        return len(results) == self.count
 
     def newest_checkpoints(self) -> list[Path]:
         """Return the file that each unfinished trial would go on from."""
@@ -318,12 +327,13 @@ class Bench:
 
 
 @contextmanager
-def bench(folder: Path, text: str) -> Iterator[Bench]:
+def bench(folder: Path, text: str, count: int) -> Iterator[Bench]:
     """Set up a sweep with its own server and disk, and take everything down in the end.
 
     Args:
         folder: for all of it.
         text: the search space.
+        count: its trials.
     """
     space = folder / "faults.yaml"
     folder.mkdir(parents=True, exist_ok=True)
@@ -333,7 +343,7 @@ def bench(folder: Path, text: str) -> Iterator[Bench]:
     watcher = Watcher(sweep.folder)
     try:
         server.start()
-        yield Bench(sweep, server, disk, watcher)
+        yield Bench(sweep, server, disk, watcher, count)
     finally:
         watcher.close()
         sweep.close()
@@ -347,6 +357,15 @@ def _newest(manifest: Path) -> Iterator[Path]:
     with suppress(*GONE):
         first = json.loads(manifest.read_text())["epochs"][0]
         yield manifest.parent / first["last"]["file"]
+
+
+def _mount(folder: Path) -> bool:
+    """Mount a small tmpfs; return whether that is permitted."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def _living(pids: Iterable[int]) -> Iterator[psutil.Process]:

@@ -1,7 +1,7 @@
-"""The faults: what each one needs, what it does, and how it is undone.
+"""The faults: when each can strike, what it does, and how it is undone.
 
-A kind is a name, when it can strike (``ready``), what it does (``strike``), and what is done
-``lasts`` seconds later (``heal``).
+A fault acts in a generator: it strikes before its ``yield``; what comes after undoes it, or makes
+it worse, ``Fault.lasts`` seconds later.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.harness import Bench
 
 ORPHANS_SECONDS = 60.0
-"""How long the processes of a dead driver may take to notice."""
+"""How long the workers of a dead driver may go on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,92 +32,98 @@ class Fault:
     """In [0, 1): which of several, how much."""
 
 
+Act = Callable[[Bench, Fault], Iterator[None]]
+
+
 @dataclass(frozen=True)
 class Kind:
-    """What a fault does; delays and durations are ranges in seconds."""
+    """One kind of fault; delays and durations are ranges in seconds."""
 
-    ready: Callable[[Bench], object]
-    strike: Callable[[Bench, Fault], None]
+    act: Act
+    ready: Callable[[Bench], object] = lambda bench: True
+    """Whether what it strikes is there, while the command runs."""
     delay: tuple[float, float] = (0.0, 8.0)
     lasts: tuple[float, float] = (0.0, 0.0)
-    heal: Callable[[Bench], None] = lambda bench: None
+    ends_driver: bool = False
+    """Whether the command has to be run again in any case."""
 
 
-def _runs(bench: Bench) -> bool:
-    return bench.sweep.code is None
+def _tell_driver(number: signal.Signals) -> Act:
+    def act(bench: Bench, fault: Fault) -> Iterator[None]:
+        os.kill(bench.sweep.pid, number)
+        yield
+
+    return act
 
 
-def _tell_driver(number: signal.Signals) -> Callable[[Bench, Fault], None]:
-    return lambda bench, fault: os.kill(bench.sweep.pid, number)
-
-
-def _ctrl_c(bench: Bench, fault: Fault) -> None:
-    """What a terminal does: the signal goes to the driver and everything that it started."""
+def _ctrl_c(bench: Bench, fault: Fault) -> Iterator[None]:
+    # As a terminal does: to the driver and to all of its group.
     os.killpg(bench.sweep.pid, signal.SIGINT)
+    yield
 
 
-def _second_signal(bench: Bench) -> None:
-    if _runs(bench):
-        os.kill(bench.sweep.pid, signal.SIGTERM)
+def _ctrl_c_twice(bench: Bench, fault: Fault) -> Iterator[None]:
+    driver = bench.sweep.driver
+    yield from _ctrl_c(bench, fault)
+    if driver is not None:
+        driver.terminate()  # nothing, if it has ended
 
 
-def _kill_worker(bench: Bench, fault: Fault) -> None:
+def _kill_worker(bench: Bench, fault: Fault) -> Iterator[None]:
     workers = bench.sweep.workers()
     if workers:
         workers[int(fault.draw * len(workers))].kill()
+    yield
 
 
-def _kill_part(name: str) -> Callable[[Bench, Fault], None]:
-    def strike(bench: Bench, fault: Fault) -> None:
-        for process in bench.sweep.parts(f"/{name}"):
-            if process.name() == name:
-                process.kill()
+def _kill_part(name: str) -> Act:
+    def act(bench: Bench, fault: Fault) -> Iterator[None]:
+        for process in bench.sweep.parts(f"/{name} "):
+            process.kill()
+        yield
 
-    return strike
-
-
-def _part_runs(name: str) -> Callable[[Bench], bool]:
-    return lambda bench: any(p.name() == name for p in bench.sweep.parts(f"/{name}"))
+    return act
 
 
-def _stop_server(bench: Bench, fault: Fault) -> None:
+def _part_runs(name: str) -> Callable[[Bench], object]:
+    return lambda bench: bench.sweep.parts(f"/{name} ")
+
+
+def _kill_server(bench: Bench, fault: Fault) -> Iterator[None]:
+    bench.server.kill()
+    yield
+    bench.server.start()
+
+
+def _stop_server(bench: Bench, fault: Fault) -> Iterator[None]:
     bench.server.send(signal.SIGSTOP)
-
-
-def _continue_server(bench: Bench) -> None:
+    yield
     bench.server.send(signal.SIGCONT)
 
 
-def _server_answers(bench: Bench) -> bool:
-    return _runs(bench) and bench.server.answers
-
-
-def _fill_disk(bench: Bench, fault: Fault) -> None:
+def _fill_disk(bench: Bench, fault: Fault) -> Iterator[None]:
     # From a disk without a single byte to one that takes small files, and no checkpoint.
     bench.disk.fill(leave=int(max(0.0, fault.draw - 0.5) * 16 * 2**20))
+    yield
+    bench.disk.free()
 
 
-def _damage_checkpoint(damage: Callable[[Path, float], None]) -> Callable[[Bench, Fault], None]:
+def _damage_checkpoint(damage: Callable[[Path, float], None]) -> Act:
     """Kill the driver, wait until nobody writes any more, and damage the newest checkpoint."""
 
-    def strike(bench: Bench, fault: Fault) -> None:
+    def act(bench: Bench, fault: Fault) -> Iterator[None]:
         os.kill(bench.sweep.pid, signal.SIGKILL)
         deadline = time.monotonic() + ORPHANS_SECONDS
-        while _trainers(bench) and time.monotonic() < deadline:
+        while bench.sweep.orphans() and time.monotonic() < deadline:
             time.sleep(0.1)
         files = bench.newest_checkpoints()
         if files:
             path = files[int(fault.draw * len(files))]
             damage(path, fault.draw)
             bench.damaged.append((path.parents[1], path.name))
+        yield
 
-    return strike
-
-
-def _trainers(bench: Bench) -> bool:
-    words = ("TrialActor", "Trainable", "default_worker")
-    commands = [" ".join(process.cmdline()) for process in bench.sweep.processes()]
-    return any(word in command for word in words for command in commands)
+    return act
 
 
 def _truncate(path: Path, draw: float) -> None:
@@ -133,30 +139,34 @@ def _flip_bit(path: Path, draw: float) -> None:
         file.write(bytes([byte ^ 1]))
 
 
-_ANY_PHASE = (0.5, 25.0)
-"""From Python's own start to the end of some trials."""
+ANY_PHASE = (0.5, 25.0)
+"""From the start of Python to the end of some trials."""
 
 KINDS: dict[str, Kind] = {
-    "driver-kill": Kind(_runs, _tell_driver(signal.SIGKILL), delay=_ANY_PHASE),
-    "driver-term": Kind(_runs, _tell_driver(signal.SIGTERM), delay=_ANY_PHASE),
-    "ctrl-c": Kind(_runs, _ctrl_c, delay=_ANY_PHASE),
-    "ctrl-c-twice": Kind(_runs, _ctrl_c, delay=_ANY_PHASE, lasts=(0.1, 2.0), heal=_second_signal),
-    "worker-kill": Kind(lambda bench: bench.sweep.workers(), _kill_worker),
-    "raylet-kill": Kind(_part_runs("raylet"), _kill_part("raylet"), delay=(0.0, 15.0)),
-    "gcs-kill": Kind(_part_runs("gcs_server"), _kill_part("gcs_server"), delay=(0.0, 15.0)),
-    "mlflow-kill": Kind(
-        _server_answers,
-        lambda bench, fault: bench.server.kill(),
-        lasts=(1.0, 15.0),
-        heal=lambda bench: bench.server.start(),
+    "driver-kill": Kind(_tell_driver(signal.SIGKILL), delay=ANY_PHASE, ends_driver=True),
+    "driver-kill-late": Kind(
+        _tell_driver(signal.SIGKILL),
+        lambda bench: bench.trained,
+        delay=(0.0, 1.0),
+        ends_driver=True,
     ),
-    "mlflow-stop": Kind(_server_answers, _stop_server, lasts=(3.0, 25.0), heal=_continue_server),
+    "driver-term": Kind(_tell_driver(signal.SIGTERM), delay=ANY_PHASE, ends_driver=True),
+    "ctrl-c": Kind(_ctrl_c, delay=ANY_PHASE, ends_driver=True),
+    "ctrl-c-twice": Kind(_ctrl_c_twice, delay=ANY_PHASE, lasts=(0.1, 2.0), ends_driver=True),
+    "worker-kill": Kind(_kill_worker, lambda bench: bench.sweep.workers()),
+    "raylet-kill": Kind(_kill_part("raylet"), _part_runs("raylet"), delay=(0.0, 15.0)),
+    "gcs-kill": Kind(_kill_part("gcs_server"), _part_runs("gcs_server"), delay=(0.0, 15.0)),
+    "mlflow-kill": Kind(_kill_server, lambda bench: bench.server.answers, lasts=(1.0, 15.0)),
+    "mlflow-stop": Kind(_stop_server, lambda bench: bench.server.answers, lasts=(3.0, 25.0)),
     "disk-full": Kind(
-        lambda bench: bench.sweep.trials() and not bench.disk.full,
         _fill_disk,
+        lambda bench: bench.sweep.trials() and not bench.disk.full,
         lasts=(2.0, 10.0),
-        heal=lambda bench: bench.disk.free(),
     ),
-    "checkpoint-cut": Kind(lambda bench: bench.newest_checkpoints(), _damage_checkpoint(_truncate)),
-    "checkpoint-bit": Kind(lambda bench: bench.newest_checkpoints(), _damage_checkpoint(_flip_bit)),
+    "checkpoint-cut": Kind(
+        _damage_checkpoint(_truncate), lambda bench: bench.newest_checkpoints(), ends_driver=True
+    ),
+    "checkpoint-bit": Kind(
+        _damage_checkpoint(_flip_bit), lambda bench: bench.newest_checkpoints(), ends_driver=True
+    ),
 }
