@@ -6,6 +6,7 @@ Prints a line for each fault and ends with the figures; the exit code is 1 if an
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -24,6 +25,8 @@ def main() -> int:
     parser.add_argument("--report", type=Path, help="write what is printed here, too")
     parser.add_argument("--keep", type=Path, help="work in this new folder, and leave it")
     chosen = parser.parse_args()
+    # Whoever ends this ends the sweeps, the servers and the mounts with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     lines: list[str] = []
 
     def say(line: str) -> None:

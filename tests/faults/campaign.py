@@ -35,6 +35,8 @@ class Strike:
     """A fault that has struck, and what came of it."""
 
     fault: Fault
+    run: int
+    """Of the command, counted from 1 in each sweep."""
     phase: str
     at: float
     progress: int
@@ -54,8 +56,10 @@ class Strike:
         ends = ", ".join(map(str, self.codes))
         driver = f"ended with {ends}; run again" if ends else "went on"
         then = time.strftime("%H:%M:%S", time.localtime(self.at))
-        name = self.fault.kind
-        return f"{number:>3} {then} {name:15} {self.phase:9} {self.seconds:6.1f} s  driver {driver}"
+        return (
+            f"{number:>3} {then} {self.fault.kind:17} run {self.run:>2} {self.phase:9}"
+            f"{self.seconds:6.1f} s  driver {driver}"
+        )
 
 
 @dataclass
@@ -71,14 +75,14 @@ class Figures:
     """Invariants that did not hold."""
 
     def table(self) -> str:
-        lines = [f"{'fault':16}{'count':>6}{'reruns':>8}{'median (s)':>12}{'longest (s)':>13}"]
+        lines = [f"{'fault':17}{'count':>6}{'reruns':>8}{'median (s)':>12}{'longest (s)':>13}"]
         for kind in KINDS:
             own = [strike for strike in self.strikes if strike.fault.kind == kind]
             if own:
                 seconds = [strike.seconds for strike in own]
                 ended = sum(len(strike.codes) for strike in own)
                 middle, longest = statistics.median(seconds), max(seconds)
-                lines.append(f"{kind:16}{len(own):>6}{ended:>8}{middle:>12.1f}{longest:>13.1f}")
+                lines.append(f"{kind:17}{len(own):>6}{ended:>8}{middle:>12.1f}{longest:>13.1f}")
         return "\n".join(lines)
 
 
@@ -209,13 +213,15 @@ class _Round:
             return
         fault, now = self.left[0], time.monotonic()
         kind = KINDS[fault.kind]
-        if not kind.ready(self.target):
+        if not kind.ready(self.target, fault):
             return
         if self._due is None:
             self._due = now + fault.delay
         if now < self._due:
             return
-        strike = Strike(fault, self.sweep.phase(), time.time(), self.sweep.progress())
+        strike = Strike(
+            fault, self.sweep.runs, self.sweep.phase(), time.time(), self.sweep.progress()
+        )
         acting = kind.act(self.target, fault)
         next(acting)
         self._acting.append((time.monotonic() + fault.lasts, acting))

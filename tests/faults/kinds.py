@@ -33,6 +33,8 @@ class Fault:
 
 
 Act = Callable[[Bench, Fault], Iterator[None]]
+EARLY = 0.25
+"""Share of the faults of the driver and of Ray that strike while the sweep is still starting."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,24 @@ class Kind:
     """One kind of fault; delays and durations are ranges in seconds."""
 
     act: Act
-    ready: Callable[[Bench], object] = lambda bench: True
+    ready: Callable[[Bench, Fault], object]
     """Whether what it strikes is there, while the command runs."""
-    delay: tuple[float, float] = (0.0, 8.0)
+    delay: tuple[float, float] = (0.0, 10.0)
     lasts: tuple[float, float] = (0.0, 0.0)
     ends_driver: bool = False
     """Whether the command has to be run again in any case."""
+
+
+def _early_or_training(bench: Bench, fault: Fault) -> bool:
+    return fault.draw < EARLY or bool(bench.sweep.workers())
+
+
+def _server_answers(bench: Bench, fault: Fault) -> bool:
+    return bench.server.answers
+
+
+def _has_checkpoints(bench: Bench, fault: Fault) -> bool:
+    return bool(bench.newest_checkpoints())
 
 
 def _tell_driver(number: signal.Signals) -> Act:
@@ -85,8 +99,10 @@ def _kill_part(name: str) -> Act:
     return act
 
 
-def _part_runs(name: str) -> Callable[[Bench], object]:
-    return lambda bench: bench.sweep.parts(f"/{name} ")
+def _part_runs(name: str) -> Callable[[Bench, Fault], bool]:
+    return lambda bench, fault: (
+        _early_or_training(bench, fault) and bool(bench.sweep.parts(f"/{name} "))
+    )
 
 
 def _kill_server(bench: Bench, fault: Fault) -> Iterator[None]:
@@ -139,34 +155,27 @@ def _flip_bit(path: Path, draw: float) -> None:
         file.write(bytes([byte ^ 1]))
 
 
-ANY_PHASE = (0.5, 25.0)
-"""From the start of Python to the end of some trials."""
-
 KINDS: dict[str, Kind] = {
-    "driver-kill": Kind(_tell_driver(signal.SIGKILL), delay=ANY_PHASE, ends_driver=True),
+    "driver-kill": Kind(_tell_driver(signal.SIGKILL), _early_or_training, ends_driver=True),
     "driver-kill-late": Kind(
         _tell_driver(signal.SIGKILL),
-        lambda bench: bench.trained,
+        lambda bench, fault: bench.trained,
         delay=(0.0, 1.0),
         ends_driver=True,
     ),
-    "driver-term": Kind(_tell_driver(signal.SIGTERM), delay=ANY_PHASE, ends_driver=True),
-    "ctrl-c": Kind(_ctrl_c, delay=ANY_PHASE, ends_driver=True),
-    "ctrl-c-twice": Kind(_ctrl_c_twice, delay=ANY_PHASE, lasts=(0.1, 2.0), ends_driver=True),
-    "worker-kill": Kind(_kill_worker, lambda bench: bench.sweep.workers()),
-    "raylet-kill": Kind(_kill_part("raylet"), _part_runs("raylet"), delay=(0.0, 15.0)),
-    "gcs-kill": Kind(_kill_part("gcs_server"), _part_runs("gcs_server"), delay=(0.0, 15.0)),
-    "mlflow-kill": Kind(_kill_server, lambda bench: bench.server.answers, lasts=(1.0, 15.0)),
-    "mlflow-stop": Kind(_stop_server, lambda bench: bench.server.answers, lasts=(3.0, 25.0)),
+    "driver-term": Kind(_tell_driver(signal.SIGTERM), _early_or_training, ends_driver=True),
+    "ctrl-c": Kind(_ctrl_c, _early_or_training, ends_driver=True),
+    "ctrl-c-twice": Kind(_ctrl_c_twice, _early_or_training, lasts=(0.1, 2.0), ends_driver=True),
+    "worker-kill": Kind(_kill_worker, lambda bench, fault: bench.sweep.workers()),
+    "raylet-kill": Kind(_kill_part("raylet"), _part_runs("raylet")),
+    "gcs-kill": Kind(_kill_part("gcs_server"), _part_runs("gcs_server")),
+    "mlflow-kill": Kind(_kill_server, _server_answers, lasts=(1.0, 15.0)),
+    "mlflow-stop": Kind(_stop_server, _server_answers, lasts=(3.0, 25.0)),
     "disk-full": Kind(
         _fill_disk,
-        lambda bench: bench.sweep.trials() and not bench.disk.full,
+        lambda bench, fault: bench.sweep.trials() and not bench.disk.full,
         lasts=(2.0, 10.0),
     ),
-    "checkpoint-cut": Kind(
-        _damage_checkpoint(_truncate), lambda bench: bench.newest_checkpoints(), ends_driver=True
-    ),
-    "checkpoint-bit": Kind(
-        _damage_checkpoint(_flip_bit), lambda bench: bench.newest_checkpoints(), ends_driver=True
-    ),
+    "checkpoint-cut": Kind(_damage_checkpoint(_truncate), _has_checkpoints, ends_driver=True),
+    "checkpoint-bit": Kind(_damage_checkpoint(_flip_bit), _has_checkpoints, ends_driver=True),
 }
