@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.faults.campaign import carry_out, draw_faults
+from tests.faults.campaign import carry_out, draw_faults, undisturbed
 from tests.faults.harness import space_text
 from tests.faults.kinds import KINDS
 
@@ -37,7 +37,8 @@ def main() -> int:
     text = space_text(images=96, epochs=8, modules=3, seeds=2)
     faults = draw_faults(chosen.faults, chosen.seed, chosen.kinds)
     with tempfile.TemporaryDirectory() as scratch:
-        figures = carry_out(chosen.keep or Path(scratch, "faults"), text, faults, say)
+        folder = chosen.keep or Path(scratch, "faults")
+        figures = carry_out(folder, undisturbed(folder / "undisturbed", text), faults, say)
     say("")
     say(figures.table())
     say(

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from tests.faults.harness import Bench, Sweep, bench
 from tests.faults.kinds import KINDS, Fault
@@ -112,12 +113,12 @@ def draw_faults(
     ]
 
 
-def undisturbed(folder: Path, text: str) -> Sweep:
-    """Run the same sweep to its end without any fault."""
+def undisturbed(folder: Path, text: str, runner: Literal["ray", "inline"] = "ray") -> Sweep:
+    """Run a sweep to its end without any fault."""
     folder.mkdir(parents=True)
     space = folder / "faults.yaml"
     space.write_text(text)
-    sweep = Sweep(space, folder / "sweeps", folder / "logs")
+    sweep = Sweep(space, folder / "sweeps", folder / "logs", runner=runner)
     sweep.start()
     _wait_for_end(sweep)
     sweep.close()
@@ -126,20 +127,20 @@ def undisturbed(folder: Path, text: str) -> Sweep:
     return sweep
 
 
-def carry_out(folder: Path, text: str, faults: Sequence[Fault], say: Say) -> Figures:
+def carry_out(folder: Path, reference: Sweep, faults: Sequence[Fault], say: Say) -> Figures:
     """Let all faults strike, in as many rounds as it takes, and check every round.
 
     Args:
         folder: for everything.
-        text: the search space.
+        reference: the same sweep, undisturbed.
         faults: the plan.
         say: is given the lines to print.
     """
-    reference = undisturbed(folder / "undisturbed", text)
+    text, count = reference.space.read_text(), len(reference.trials())
     figures, left = Figures(), deque(faults)
     while left:
         figures.rounds += 1
-        with bench(folder / f"round-{figures.rounds}", text, len(reference.trials())) as target:
+        with bench(folder / f"round-{figures.rounds}", text, count) as target:
             if not target.disk.small:
                 left = deque(fault for fault in left if fault.kind != "disk-full")
                 say("disk-full: left out, mounting is not permitted here")

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -59,10 +60,19 @@ class Sweep:
         folder: the working folder.
         logs: what every run of the command prints goes here.
         uri: of the MLflow store; None means the working folder's own.
+        runner: of the trials.
     """
 
-    def __init__(self, space: Path, folder: Path, logs: Path, uri: str | None = None) -> None:
-        self.space, self.folder, self.logs, self.uri = space, folder, logs, uri
+    def __init__(
+        self,
+        space: Path,
+        folder: Path,
+        logs: Path,
+        uri: str | None = None,
+        runner: Literal["ray", "inline"] = "ray",
+    ) -> None:
+        self.space, self.folder, self.logs = space, folder, logs
+        self.uri, self.runner = uri, runner
         self.driver: subprocess.Popen[bytes] | None = None
         self.runs = 0
         self._sessions: set[int] = set()
@@ -76,7 +86,7 @@ class Sweep:
         command = [sys.executable, "-m", "sweep.cli", "run", str(self.space)]
         with self.log.open("wb") as output:
             self.driver = subprocess.Popen(
-                [*command, "--dir", str(self.folder)],
+                [*command, "--dir", str(self.folder), "--runner", self.runner],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self._environment(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.faults.campaign import carry_out, draw_faults
+from tests.faults.campaign import carry_out, draw_faults, undisturbed
 from tests.faults.harness import space_text
 
 FAMILIES = ("driver-kill", "ctrl-c", "worker-kill", "raylet-kill", "mlflow-kill", "disk-full")
@@ -14,5 +14,6 @@ def test_a_sweep_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
     text = space_text(images=64, epochs=6, modules=2, seeds=2)
     faults = draw_faults(len(FAMILIES), 0, FAMILIES, haste=3.0)
     lines: list[str] = []
-    figures = carry_out(tmp_path / "faults", text, faults, lines.append)
+    reference = undisturbed(tmp_path / "undisturbed", text, runner="inline")
+    figures = carry_out(tmp_path / "faults", reference, faults, lines.append)
     assert not figures.broken, "\n".join([*lines, *figures.broken])
