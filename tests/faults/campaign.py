@@ -47,6 +47,11 @@ class Strike:
     seconds: float = 0.0
     """Until the next epoch or result."""
 
+    @property
+    def blocks(self) -> bool:
+        """Whether the next fault waits for the end of this one; it may strike in an outage."""
+        return KINDS[self.fault.kind].ends_driver or not self.fault.lasts
+
     def over(self, progress: int) -> bool:
         """Tell whether the sweep goes on, by the epochs and results that there are now."""
         return progress > self.progress and (
@@ -210,7 +215,7 @@ class _Round:
             next(entry[1], None)
 
     def _strike(self) -> None:
-        if not self.left or self.sweep.code is not None:
+        if not self.left or self.sweep.code is not None or any(s.blocks for s in self._open):
             return
         fault, now = self.left[0], time.monotonic()
         kind = KINDS[fault.kind]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.ledger import Ledger
-from tests.faults.harness import Bench, Sweep
+from tests.faults.harness import Bench, Sweep, Watcher
 
 GONE_SECONDS = 60.0
 """How long the last processes may take to end after the last driver."""
@@ -24,7 +24,7 @@ def verify(bench: Bench, undisturbed: Sweep) -> list[str]:
     """Return every invariant that does not hold."""
     return [
         *ledgers_agree(bench.sweep.folder, undisturbed.folder),
-        *none_finished_twice(bench),
+        *(line for trial in bench.sweep.trials() for line in finishes(trial, bench.watcher)),
         *stores_agree(bench.server.database, undisturbed.folder / "mlflow.db"),
         *damage_was_noticed(bench),
         *nothing_is_left(bench.sweep),
@@ -60,17 +60,17 @@ def ledgers_agree(disturbed: Path, undisturbed: Path) -> Iterator[str]:
             )
 
 
-def none_finished_twice(bench: Bench) -> Iterator[str]:
-    """Each result was written once, as the file system saw it and as the history says."""
-    for trial in bench.sweep.trials():
-        written = len(bench.watcher.results[trial.name])
-        if written > 1:
-            yield f"finished twice: the result of {trial.name} was written {written} times"
-        history = trial / "history.jsonl"
-        if history.exists():
-            events = Counter(json.loads(line)["event"] for line in history.open())
-            if events["finish"] != 1:
-                yield f"finished twice: {trial.name} has {events['finish']} ends in its history"
+def finishes(trial: Path, watcher: Watcher) -> Iterator[str]:
+    """A result was written once, as the file system saw it and as the history says."""
+    written = len(watcher.results[trial.name])
+    if written > 1:
+        yield f"finished twice: the result of {trial.name} was written {written} times"
+    history = trial / "history.jsonl"
+    if history.exists():
+        lines = history.read_text(encoding="utf-8").splitlines()
+        ends = sum(json.loads(line)["event"] == "finish" for line in lines)
+        if ends != 1:
+            yield f"finished twice: {trial.name} has {ends} ends in its history"
 
 
 def stores_agree(database: Path, reference: Path) -> Iterator[str]:
@@ -113,13 +113,18 @@ def damage_was_noticed(bench: Bench) -> Iterator[str]:
             yield f"checkpoint: {trial.name} went on without a word from the damaged {name}"
 
 
+def stray_files(folder: Path) -> list[str]:
+    """Return parts of files, checkpoints and scratch of Ray that were left in a working folder."""
+    strays = [path for path in folder.rglob("*") if path.name.endswith((".partial", ".tmp"))]
+    strays += [*folder.glob("trials/*/checkpoints/*.pt"), *folder.glob("ray/*")]
+    return [str(path.relative_to(folder)) for path in strays]
+
+
 def nothing_is_left(sweep: Sweep) -> Iterator[str]:
-    """No part of a file, no checkpoint, no scratch of Ray, no process."""
-    strays = [p for p in sweep.folder.rglob("*") if p.name.endswith((".partial", ".tmp"))]
-    strays += sweep.folder.glob("trials/*/checkpoints/*")
-    strays += sweep.folder.glob("ray/*")
+    """No file that has served its purpose, and no process."""
+    strays = stray_files(sweep.folder)
     if strays:
-        yield f"left over: {[str(path.relative_to(sweep.folder)) for path in strays]}"
+        yield f"left over: {strays}"
     deadline = time.monotonic() + GONE_SECONDS
     while (left := sweep.processes()) and time.monotonic() < deadline:
         time.sleep(0.2)
