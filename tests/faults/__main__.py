@@ -45,6 +45,7 @@ def main() -> int:
         f"{len(figures.strikes)} faults (seed {chosen.seed}) in {figures.rounds} sweeps of "
         f"{figures.trials // figures.rounds} trials; the command ran {figures.runs} times; "
         f"{figures.retrained} saved epochs trained again; "
+        f"MLflow took {figures.batches} batches; "
         f"{(time.monotonic() - started) / 60:.1f} minutes"
     )
     for broken in figures.broken:

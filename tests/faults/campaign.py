@@ -77,6 +77,9 @@ class Figures:
     runs: int = 0
     trials: int = 0
     retrained: int = 0
+    """Epochs that were saved, lost, and trained again."""
+    batches: int = 0
+    """Of metrics that MLflow took; sent again where an answer was lost."""
     broken: list[str] = field(default_factory=list)
     """Invariants that did not hold."""
 
@@ -185,6 +188,7 @@ class _Round:
         self.figures.runs += self.sweep.runs
         self.figures.trials += len(self.sweep.trials())
         self.figures.retrained += self.target.watcher.retrained
+        self.figures.batches += self.target.server.batches
 
     def _ended(self) -> bool:
         """Run the command again if it ended too early; tell whether the sweep is complete."""

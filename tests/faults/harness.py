@@ -187,6 +187,7 @@ class Server:
         folder.mkdir(parents=True)
         self.folder = folder
         self.database = folder / "mlflow.db"
+        self._log = folder / "server.txt"
         self.port = _free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -197,7 +198,7 @@ class Server:
         command += ["--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--backend-store-uri", f"sqlite:///{self.database}"]
         command += ["--artifacts-destination", (self.folder / "artifacts").as_uri()]
-        with (self.folder / "server.txt").open("ab") as output:
+        with self._log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
                 stdout=output,
@@ -214,6 +215,11 @@ class Server:
                 return bool(answer.status == 200)
         except (URLError, OSError):
             return False
+
+    @property
+    def batches(self) -> int:
+        """How many batches of metrics and parameters it has taken, by its log of requests."""
+        return self._log.read_bytes().count(b'runs/log-batch HTTP/1.1" 200')
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to all its processes."""
