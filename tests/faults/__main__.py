@@ -46,6 +46,7 @@ def main() -> int:
         f"{figures.trials // figures.rounds} trials; the command ran {figures.runs} times; "
         f"{figures.retrained} saved epochs trained again; "
         f"MLflow took {figures.batches} batches; "
+        f"workers outlived a driver by up to {figures.orphan_seconds:.0f} s; "
         f"{(time.monotonic() - started) / 60:.1f} minutes"
     )
     for broken in figures.broken:

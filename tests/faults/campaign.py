@@ -78,6 +78,8 @@ class Figures:
     trials: int = 0
     retrained: int = 0
     """Epochs that were saved, lost, and trained again."""
+    orphan_seconds: float = 0.0
+    """How long a worker outlived its driver, at most."""
     batches: int = 0
     """Of metrics that MLflow took; sent again where an answer was lost."""
     broken: list[str] = field(default_factory=list)
@@ -173,6 +175,8 @@ class _Round:
         self._due: float | None = None
         self._moved = time.monotonic()
         self._progress = 0
+        self._orphaned: dict[int, float] = {}
+        """Process to when it was an orphan first."""
         self._runs_left = RUNS_LEFT
 
     def run(self) -> None:
@@ -243,7 +247,11 @@ class _Round:
         progress, now = self.sweep.progress(), time.monotonic()
         if progress > self._progress:
             self._progress, self._moved = progress, now
-        self._close_strikes([strike for strike in self._open if strike.over(progress)])
+        if self._open and self.sweep.workers():  # what orphans achieve is no recovery
+            self._close_strikes([strike for strike in self._open if strike.over(progress)])
+        for orphan in self.sweep.orphans():
+            age = now - self._orphaned.setdefault(orphan.pid, now)
+            self.figures.orphan_seconds = max(self.figures.orphan_seconds, age)
         if now - self._moved > HANG_SECONDS:
             self.broken.append(f"the command hangs; its stacks: {self.sweep.log}")
             os.kill(self.sweep.pid, signal.SIGABRT)

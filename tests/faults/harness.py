@@ -132,9 +132,11 @@ class Sweep:
         return self.parts("TrialActor", "Trainable")
 
     def orphans(self) -> list[psutil.Process]:
-        """Return what may still train, of this run or an earlier one."""
+        """Return what may still train for a run of the command that has ended."""
         words = ("TrialActor", "Trainable", "default_worker")
-        return [p for p in self.processes() if any(word in _command(p) for word in words)]
+        running = self.pid if self.code is None else None
+        others = [p for p in self.processes() if _session(p.pid) != running]
+        return [p for p in others if any(word in _command(p) for word in words)]
 
     def trials(self) -> list[Path]:
         """Return the folders of the trials that have begun."""
