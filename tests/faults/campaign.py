@@ -248,7 +248,7 @@ class _Round:
         if progress > self._progress:
             self._progress, self._moved = progress, now
         if self._open and self.sweep.workers():  # what orphans achieve is no recovery
-            self._close_strikes([strike for strike in self._open if strike.over(progress)])
+            self._close_strikes([s for s in self._open if s.over(progress) and self._mended(s)])
         for orphan in self.sweep.orphans():
             age = now - self._orphaned.setdefault(orphan.pid, now)
             self.figures.orphan_seconds = max(self.figures.orphan_seconds, age)
@@ -256,6 +256,11 @@ class _Round:
             self.broken.append(f"the command hangs; its stacks: {self.sweep.log}")
             os.kill(self.sweep.pid, signal.SIGABRT)
             self._moved = now
+
+    def _mended(self, strike: Strike) -> bool:
+        """Tell whether what was killed is there again; training does not need an outage to end."""
+        ready = KINDS[strike.fault.kind].ready
+        return not strike.blocks or bool(ready(self.target, strike.fault))
 
     def _close_strikes(self, strikes: list[Strike]) -> None:
         for strike in strikes:
