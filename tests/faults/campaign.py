@@ -26,7 +26,7 @@ TICK = 0.1
 HANG_SECONDS = 180.0
 """Without an epoch, a result or a fault; a sweep may wait two minutes for MLflow."""
 RUNS_LEFT = 4
-"""Runs of the command that may be needed beyond one for each fault."""
+"""Times that the command may be run again after a fault."""
 
 Say = Callable[[str], None]
 
@@ -148,7 +148,7 @@ def carry_out(folder: Path, reference: Sweep, faults: Sequence[Fault], say: Say)
     """
     text, count = reference.space.read_text(), len(reference.trials())
     figures, left = Figures(), deque(faults)
-    while left:
+    while left and figures.rounds <= len(faults):
         figures.rounds += 1
         with bench(folder / f"round-{figures.rounds}", text, count) as target:
             if not target.disk.small:
@@ -160,6 +160,8 @@ def carry_out(folder: Path, reference: Sweep, faults: Sequence[Fault], say: Say)
         for line in broken:
             say(f"BROKEN {line}")
         figures.broken += [f"round {figures.rounds}: {line}" for line in broken]
+    if left:
+        figures.broken.append(f"never struck: {[fault.kind for fault in left]}")
     return figures
 
 
@@ -207,7 +209,9 @@ class _Round:
         if self.target.disk.full:  # whoever runs it again has made room before
             self._undo(everything=True)
         if self._runs_left == 0:
-            self.broken.append(f"not complete after {self.sweep.runs} runs of the command")
+            self.broken.append(
+                f"not complete after {self.sweep.runs} runs; {len(self.left)} faults were left"
+            )
             self.left.clear()
             return True
         self._runs_left -= 1

@@ -160,7 +160,7 @@ KINDS: dict[str, Kind] = {
     "driver-kill-late": Kind(
         _tell_driver(signal.SIGKILL),
         lambda bench, fault: bench.trained,
-        delay=(0.0, 1.0),
+        delay=(0.0, 0.5),
         ends_driver=True,
     ),
     "driver-term": Kind(_tell_driver(signal.SIGTERM), _early_or_training, ends_driver=True),
