@@ -11,8 +11,8 @@ FAMILIES = ("driver-kill", "ctrl-c", "worker-kill", "raylet-kill", "mlflow-kill"
 
 
 def test_a_sweep_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    text = space_text(images=64, epochs=6, modules=2, seeds=2)
-    faults = draw_faults(len(FAMILIES), 0, FAMILIES, haste=3.0)
+    text = space_text(images=96, epochs=8, modules=2, seeds=2)
+    faults = draw_faults(len(FAMILIES), 0, FAMILIES, haste=4.0)
     lines: list[str] = []
     reference = undisturbed(tmp_path / "undisturbed", text, runner="inline")
     figures = carry_out(tmp_path / "faults", reference, faults, lines.append)
