@@ -1,5 +1,5 @@
 # Every target sets up what it needs: python3 with venv and pip is enough.
-.PHONY: run test lint bench lock clean
+.PHONY: run test faults lint bench lock clean
 
 STAMP := .venv/.installed
 BIN := .venv/bin
@@ -16,6 +16,9 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+faults: $(STAMP)  ## real kills of real sweeps at random times, 32 of them
+	$(BIN)/python -m tests.faults --faults 32 --seed 0
 
 bench: $(STAMP)  ## ratios measured side by side in one run
 	$(BIN)/python -m benchmarks
