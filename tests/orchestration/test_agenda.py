@@ -14,6 +14,7 @@ from sweep.orchestration.agenda import Agenda, Listed
 from sweep.orchestration.attempt import Job, Outcome
 from sweep.orchestration.failures import BACKOFF_SECONDS
 from sweep.plan import PlannedTrial
+from sweep.spec.trial import Trial
 from sweep.training.loop import EpochReport
 from tests.orchestration.conftest import Recorder
 from tests.test_ledger import TRIAL
@@ -35,7 +36,7 @@ class Bench:
     now: float = 0.0
     recorder: Recorder = field(default_factory=Recorder)
     limit: int | None = None
-    early_end: object = None
+    early_stop: object = None
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.folder)
@@ -45,7 +46,7 @@ class Bench:
             self.job,
             self.recorder,
             limit=self.limit,
-            early_end=self.early_end,
+            early_stop=self.early_stop,
             clock=lambda: self.now,
         )
 
@@ -205,25 +206,30 @@ def test_trial_of_a_command_that_ended_is_taken_over(bench: Callable[..., Bench]
 
 
 class _AfterTwo:
-    def reached(self, planned: PlannedTrial, report: EpochReport) -> str:
-        return "asha: too low" if report.epoch >= 2 else ""
+    """A scheduler that lets every trial go on after epoch 1, and none after epoch 2."""
+
+    def reached(self, trial: Trial, epoch: int, value: float) -> str:
+        return "asha: too low" if epoch >= 2 else ""
+
+    def rungs(self, trial: Trial) -> list[int]:
+        return [1]
 
 
 def test_scheduler_ends_a_trial_but_not_one_that_was_put_back(bench: Callable[..., Bench]) -> None:
-    at = bench(early_end=_AfterTwo())
+    at = bench(early_stop=_AfterTwo())
     job = at.agenda.next()
     trial_id = job.trial.trial_id
     at.ledger.begin(job.trial, SHARE)
-    assert not at.agenda.epoch(trial_id, EpochReport(1, {}))
-    assert at.agenda.epoch(trial_id, EpochReport(2, {}))
+    assert not at.agenda.epoch(trial_id, EpochReport(1, {"val_top1": 0.1}))
+    assert at.agenda.epoch(trial_id, EpochReport(2, {"val_top1": 0.1}))
     entry = at.ledger.entry(trial_id)
-    assert (entry.state, entry.reason) == ("stopped", "asha: too low")
+    assert (entry.state, entry.reason, entry.promoted) == ("stopped", "asha: too low", (1,))
     at.agenda.ended(trial_id, Outcome({}))  # the late word of its process changes nothing
     assert at.agenda.over
     at.ledger.retry(trial_id)
-    again = bench(early_end=_AfterTwo())
+    again = bench(early_stop=_AfterTwo())
     again.ledger.begin(again.agenda.next().trial, SHARE)
-    assert not again.agenda.epoch(trial_id, EpochReport(2, {}))
+    assert not again.agenda.epoch(trial_id, EpochReport(2, {"val_top1": 0.1}))
 
 
 def test_full_disk_ends_the_sweep(
