@@ -302,9 +302,9 @@ class _Relay(tune.Callback):
             self.ear.agenda.started(trial.config["job"]["id"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = str(trial.get_error() or "no reason given").strip()
+        error = str(trial.get_error() or "").strip()  # there is none of one that was killed
         if self.ear.agenda:
-            reason = f"the worker process died: {error.splitlines()[0]}"
+            reason = ": ".join(["the worker process died", *error.splitlines()[:1]])
             self.ear.agenda.lost(trial.config["job"]["id"], reason, error)
 
 

@@ -80,7 +80,7 @@ def test_trial_goes_on_when_its_worker_is_killed(run: Runner, folder: Path, tmp_
     (trial_id,) = (p.trial.trial_id for p in disturbed.plan.trials)
     ((retried, reason),) = disturbed.recorder.retries
     assert retried == trial_id
-    assert reason.startswith("the worker process died: ")
+    assert reason.startswith("the worker process died")
     assert Ledger(folder).entry(trial_id).attempts == 2
     assert [line.epoch for line in Ledger(folder).journal(trial_id)] == [1, 2, 3]
     run(*overrides, into=tmp_path / "undisturbed")
