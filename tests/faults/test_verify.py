@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from pathlib import Path
 
 import pytest
 
-from sweep.ledger import write_text
+from sweep.durable import append_line, write_text
+from sweep.ledger import Ledger
 from tests.faults.harness import Watcher
 from tests.faults.verify import finishes, ledgers_agree, stores_agree, stray_files
 
@@ -84,13 +84,11 @@ def test_a_result_that_is_written_again_is_seen(tmp_path: Path) -> None:
 
 
 def test_a_history_with_two_ends_is_seen(tmp_path: Path) -> None:
-    trial = tmp_path / "trials" / "one"
     write_trial(tmp_path, EPOCHS)
-    events = [{"event": event} for event in ("begin", "finish", "begin", "finish")]
-    (trial / "history.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    Ledger(tmp_path).close("one")
     watcher = Watcher(tmp_path)
     watcher.close()
-    (finding,) = finishes(trial, watcher)
+    (finding,) = finishes(tmp_path / "trials" / "one", watcher)
     assert "2 ends" in finding
 
 
@@ -110,18 +108,16 @@ def write_trial(
 ) -> None:
     trial = folder / "trials" / "one"
     trial.mkdir(parents=True)
-    lines = [
-        {
-            "epoch": epoch,
-            "timestamp": epoch,
-            "metrics": {"val_top1": top1, "epoch_seconds": seconds},
-        }
-        for epoch, top1 in epochs
-    ]
-    (trial / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (trial / "state.json").write_text(json.dumps({"state": state, "attempts": 1}))
-    result = {"metrics": {"test_top1": 0.5, "train_seconds": seconds}, "epochs": 2, "best_epoch": 2}
-    (trial / "result.json").write_text(json.dumps(result))
+    for epoch, top1 in epochs:
+        metrics = {"val_top1": top1, "epoch_seconds": seconds}
+        line = {"epoch": epoch, "timestamp": epoch, "metrics": metrics}
+        append_line(trial / "journal.jsonl", line)
+    ledger = Ledger(folder)
+    if state == "done":
+        metrics = {"test_top1": 0.5, "train_seconds": seconds}
+        ledger.finish("one", {"metrics": metrics, "epochs": 2, "best_epoch": 2})
+    else:
+        ledger.fail("one", "final", "why", "")
 
 
 def wait_until_seen(watcher: Watcher, times: int) -> None:

@@ -5,7 +5,6 @@ Each check returns what is wrong, one line each, and nothing where all is well.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections import Counter
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sweep.durable import read_lines
 from sweep.ledger import Ledger
 from tests.faults.harness import Bench, Sweep, Watcher
 
@@ -65,12 +65,9 @@ def finishes(trial: Path, watcher: Watcher) -> Iterator[str]:
     written = len(watcher.results[trial.name])
     if written > 1:
         yield f"finished twice: the result of {trial.name} was written {written} times"
-    history = trial / "history.jsonl"
-    if history.exists():
-        lines = history.read_text(encoding="utf-8").splitlines()
-        ends = sum(json.loads(line)["event"] == "finish" for line in lines)
-        if ends != 1:
-            yield f"finished twice: {trial.name} has {ends} ends in its history"
+    ends = [line["event"] for line in read_lines(trial / "history.jsonl")].count("finish")
+    if ends != 1:
+        yield f"finished twice: {trial.name} has {ends} ends in its history"
 
 
 def stores_agree(database: Path, reference: Path) -> Iterator[str]:
