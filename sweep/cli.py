@@ -248,11 +248,11 @@ def list_parts() -> None:
     from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS
     from sweep.spec.recipes import PRESETS
 
-    lines = ["attention (hyperparameters; presets)"]
+    lines = ["attention (hyperparameters; presets; what leave_one_out takes away)"]
     for name in ATTENTION.names():
         config = ATTENTION[name].Config
-        presets = f"; {', '.join(config.presets)}" if config.presets else ""
-        lines.append(f"  {name:20}{', '.join(config.model_fields) or '-'}{presets}")
+        columns = [", ".join(names) or "-" for names in (config.model_fields, config.presets)]
+        lines.append(f"  {name:20}{'; '.join([*columns, ', '.join(config.parts) or '-'])}")
     lines.append("backbones (placements; the first is the default)")
     for name in BACKBONES.names():
         default = BACKBONES[name].default_placement
@@ -437,7 +437,7 @@ def fetch(name: str, root: Path | None) -> None:
 def main() -> None:
     """Run the command line; every error that a user can cause is one clear message."""
     try:
-        sys.exit(cli.main(prog_name="sweep", standalone_mode=False))
+        sys.exit(cli.main(prog_name="sweep", standalone_mode=False) or 0)
     except UserError as error:
         for line in str(error).splitlines():
             click.echo(f"error: {line}", err=True)

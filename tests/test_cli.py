@@ -106,12 +106,11 @@ def test_what_comes_with_the_program_is_ready() -> None:
 
 
 LISTED = [
-    "ca reduction, min_channels, bias, norm, num_groups; official, ela_paper, ela_paper_gn",
-    "cbam reduction, kernel_size, bias, spatial_norm, channel, spatial; ela, nam",
-    "eca kernel_size",
-    "ela kernel_size, groups, num_groups, shared, norm, directions, conv; T, T_table4, B, S, L",
-    "ema factor, cross_spatial, conv3x3",
-    "nam -",
+    "ca reduction, min_channels, bias, norm, num_groups; official, ela_paper, ela_paper_gn; "
+    "no BN, no reduction",
+    "eca kernel_size; -; no neighbours",
+    "ema factor, cross_spatial, conv3x3; -; no cross-spatial, no 3x3 branch",
+    "nam -; -; -",
     "deeplabv3_resnet50 conv2, stage3, stem_stage, block_last_bn, aspp",
     "mobilenet_v2 hidden, stage3, stem_stage, block_last_bn",
     "resnet18 stage3, stem_stage, block_last_bn",

@@ -452,6 +452,10 @@ class _Check:
     def _without_baseline(
         self, backbones: Sequence[BackbonePoint], attention: Sequence[AttentionPoint]
     ) -> None:
+        if self.kind == "paired" and all(point.name == "none" for point in attention):
+            self._add(
+                ("attention",), "kind 'paired' compares modules with 'none'; name at least one"
+            )
         baselines = [point.backbones for point in attention if point.name == "none"]
         for point in backbones if self.kind == "paired" else ():
             if all(only is not None and point.name not in only for only in baselines):

@@ -82,7 +82,7 @@ class Constraints(Section):
 class Paired(Section):
     """How a module is told from the baseline over seeds; for kind "paired"."""
 
-    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    alpha: Annotated[float, Field(ge=0.001, le=0.5)] = 0.05
     """How often a difference may be claimed where there is none."""
     margin: PositiveFloat | None = None
     """Smallest difference that matters, in the metric's own unit: 0.01 is one point of top1."""

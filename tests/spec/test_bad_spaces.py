@@ -426,6 +426,10 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
         "5:59: attention[0].parts[0]: 'no spatial' cannot be had here: spatial must be true where "
         "channel is false: nothing would be left",
     ),
+    "a baseline without a module": (
+        {"kind": "paired", "seeds": "[0, 1, 2]", "attention": "[none]"},
+        "5:1: attention: kind 'paired' compares modules with 'none'; name at least one",
+    ),
     "a pair without a baseline": (
         {"kind": "paired", "attention": "[ela]", "seeds": "[0, 1, 2]"},
         "4:13: backbones[0]: kind 'paired' compares with the baseline: attention needs 'none' for "
@@ -452,7 +456,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     "pairs in a grid": ({"paired": "{}"}, "8:1: paired: is for kind 'paired', not 'grid'"),
     "a chance that is none": (
         {"kind": "paired", "seeds": "[0, 1, 2]", "paired": "{alpha: 1}"},
-        "9:10: paired.alpha: 1 is not a finite number above 0 and below 1",
+        "9:10: paired.alpha: 1 is not a finite number from 0.001 and up to 0.5",
     ),
     "a margin of nothing": (
         {"kind": "paired", "seeds": "[0, 1, 2]", "paired": "{margin: 0}"},

@@ -61,6 +61,7 @@ BEYOND_A_SCHEMA = {
     "parts in a grid",
     "a part that is not there",
     "the last part",
+    "a baseline without a module",
     "a pair without a baseline",
     "a pair without a baseline on one backbone",
     "too few pairs",
@@ -162,8 +163,18 @@ GOOD: list[dict[str, str | None]] = [
     {"resources": "{gpus: auto}", "tracking": "{uri: 'http://localhost:5000'}"},
     {"kind": "one_at_a_time", "attention": "[{name: ema, factor: [32, 16]}]"},
     {"kind": "leave_one_out", "attention": "[none, {name: ela, parts: [no GN, height only]}]"},
-    {"kind": "paired", "seeds": "[0, 1, 2]", "paired": "{alpha: 0.1, margin: 0.01}"},
-    {"kind": "paired", "seeds": "[0, 1]", "paired": "{margin: null, min_seeds: 2}"},
+    {
+        "kind": "paired",
+        "seeds": "[0, 1, 2]",
+        "attention": "[none, ela]",
+        "paired": "{alpha: 0.1, margin: 0.01}",
+    },
+    {
+        "kind": "paired",
+        "seeds": "[0, 1]",
+        "attention": "[none, ela]",
+        "paired": "{margin: null, min_seeds: 2}",
+    },
     {"constraints": "{max_params_m: 12, max_macs_g: 0.5, where: [factor < 9, not shared]}"},
     {"search": "tpe", "scheduler": "none"},
     {
