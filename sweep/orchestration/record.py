@@ -28,7 +28,7 @@ def sweep_record(space: Space, plan: Plan) -> SweepRecord:
         metric=plan.metric,
         tags={names.REFUSED: _short_list(list(refused)), **_versions()},
         artifacts={
-            "search_space.yaml": _source(space),
+            "search_space.yaml": space.document.text,
             "resolved.json": _json(space.document.data),
             "plan.json": plan.model_dump_json(indent=1),
             "environment.json": _json(_environment()),
@@ -83,10 +83,6 @@ def _git(root: Path, *arguments: str) -> str:
     command = ["git", "-C", str(root), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     return done.stdout.strip()
-
-
-def _source(space: Space) -> str:
-    return Path(space.document.path).read_text(encoding="utf-8")
 
 
 def _json(value: object) -> str:

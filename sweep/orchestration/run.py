@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -176,6 +176,7 @@ class _Sweep:
         self.uri = tracking_uri(folder, space.tracking.uri)
         self.delivery = Delivery(sweep_record(space, plan), self.ledger, self.uri)
         self.relay = _Relay(listener, self.delivery)
+        self.agenda: Agenda | None = None
 
     def run(self, kind: Literal["ray", "inline"]) -> Summary:
         with stoppable(self.relay.stopping) as stop:
@@ -219,7 +220,7 @@ class _Sweep:
                 todo = missing(self.plan, self.ledger)
                 packed = runner.pack([placed(p.trial, root) for p in todo])
             self.delivery.start()
-            agenda = Agenda(
+            self.agenda = agenda = Agenda(
                 source,
                 self.ledger,
                 JobMaker(self.space, self.folder, root, given, self.plan, packed),
@@ -254,7 +255,7 @@ class _Sweep:
 
     def _found(self, planned: PlannedTrial) -> None:
         """Take in a trial that a search came to."""
-        if planned in self.plan.trials:
+        if any(known.trial.trial_id == planned.trial.trial_id for known in self.plan.trials):
             return
         self.plan = self.plan.model_copy(update={"trials": (*self.plan.trials, planned)})
         self._store(complete=False)
@@ -283,13 +284,11 @@ class _Sweep:
         return [f"{name}: {decision.text}" for name, decision in decisions.items()]
 
     def _interrupted(self) -> None:
-        """Mark the trials that ran, and say so to MLflow if it answers soon."""
-        for planned in self.plan.runnable:
-            try:
-                if self.ledger.interrupt(planned.trial.trial_id):
-                    self.delivery.notify(planned.trial.trial_id)
-            except OSError:
-                break  # no room for a mark; the next run makes it
+        """Mark the trials that ran here, and say so to MLflow if it answers soon."""
+        with suppress(OSError):  # no room for a mark; the next run makes it
+            for trial_id in self.agenda.running if self.agenda else ():
+                if self.ledger.interrupt(trial_id):
+                    self.delivery.notify(trial_id)
         self.delivery.close(INTERRUPTED_SECONDS)
 
     def _store(self, *, complete: bool) -> None:
@@ -298,7 +297,7 @@ class _Sweep:
             StoredStudy(
                 key=self.key,
                 complete=complete,
-                space=Path(document.path).read_text(encoding="utf-8"),
+                space=document.text,
                 overrides=tuple(document.texts),
                 plan=self.plan,
             )

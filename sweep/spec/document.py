@@ -28,6 +28,8 @@ class Document:
     """The plain data of a file with overrides, and where each value came from."""
 
     path: str
+    text: str
+    """Of the file, as it was read."""
     data: dict[str, Any]
     positions: dict[Place, Position] = field(default_factory=dict)
     overridden: dict[Place, str] = field(default_factory=dict)
@@ -134,7 +136,8 @@ def read_document(path: Path, overrides: tuple[str, ...] = ()) -> Document:
         SpecError: the file is missing, is not YAML, or no mapping; with its place.
     """
     try:
-        parsed = parse_yaml(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        parsed = parse_yaml(text)
     except UnicodeDecodeError:
         raise SpecError([f"{path}: cannot be read: it is not UTF-8 text"]) from None
     except OSError as error:
@@ -151,7 +154,7 @@ def read_document(path: Path, overrides: tuple[str, ...] = ()) -> Document:
                 "such as 'study: name'"
             ]
         )
-    document = Document(str(path), parsed.value, parsed.positions, problems=parsed.problems)
-    for text in overrides:
-        document.override(text)
+    document = Document(str(path), text, parsed.value, parsed.positions, problems=parsed.problems)
+    for override in overrides:
+        document.override(override)
     return document
