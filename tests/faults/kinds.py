@@ -129,6 +129,8 @@ def _damage_checkpoint(damage: Callable[[Path, float], None]) -> Act:
 
     def act(bench: Bench, fault: Fault) -> Iterator[None]:
         os.kill(bench.sweep.pid, signal.SIGKILL)
+        if bench.sweep.driver is not None:
+            bench.sweep.driver.wait()  # until then its workers are no orphans
         deadline = time.monotonic() + ORPHANS_SECONDS
         while bench.sweep.orphans() and time.monotonic() < deadline:
             time.sleep(0.1)
