@@ -89,7 +89,7 @@ def plain_tune(trials: int) -> dict[str, float]:
             gauge()
 
     with tempfile.TemporaryDirectory() as folder:
-        runner = ray_tune.RayRunner(Path(folder))
+        runner = ray_tune.RayRunner(Path(folder), Path(folder) / "ray")
         tune.Tuner(
             tune.with_resources(Nothing, {"cpu": 1}),
             param_space={"number": tune.grid_search(list(range(trials)))},

@@ -62,6 +62,11 @@ class Study:
         """Where the sweep is kept."""
         return self.folder / "studies" / self.name
 
+    @property
+    def scratch(self) -> Path:
+        """Where Ray may keep files while the sweep runs."""
+        return self.path / "ray"
+
     def lock(self) -> Lock:
         """Return the lock of the command that runs the sweep."""
         return Lock(self.path / "lock")

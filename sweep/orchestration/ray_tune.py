@@ -73,11 +73,12 @@ class RayRunner:
     """Runs the jobs of an agenda on a Ray cluster of its own on this machine; see ``Runner``.
 
     Args:
-        folder: the working folder, for Ray's log and Tune's own files.
+        folder: the working folder, for Ray's log.
+        scratch: for Tune's own files; removed in the end.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, scratch: Path) -> None:
+        self.folder, self.scratch = folder, scratch
         self._start()
 
     def capacity(self) -> tuple[float, float]:
@@ -109,7 +110,7 @@ class RayRunner:
         """Stop the cluster, and with it every trial that still runs."""
         self._closed.set()
         ray.shutdown()
-        shutil.rmtree(self.folder / "ray", ignore_errors=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _start(self) -> None:
         for last in (False, True):
@@ -148,7 +149,7 @@ class RayRunner:
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                storage_path=str((self.folder / "ray").absolute()),
+                storage_path=str(self.scratch.absolute()),
                 verbose=0,
                 stop=ear,
                 progress_reporter=_Silent(),

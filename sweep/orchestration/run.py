@@ -112,6 +112,7 @@ def running(study: Study, *, wait: bool, tell: Callable[[str], object]) -> Itera
         raise FolderError(f"cannot write to {study.folder}: {error.strerror}") from None
     try:
         remove_partials(study.path)
+        shutil.rmtree(study.scratch, ignore_errors=True)
         yield
     finally:
         lock.release()
@@ -212,7 +213,7 @@ class _Sweep:
             self.delivery.start()
             return 0
         root = dataset_root(self.space)
-        with _runner(kind, self.folder) as runner:
+        with _runner(kind, self.study) as runner:
             cpus, gpus = runner.capacity()
             given = share(self.space.resources, cpus=cpus, gpus=gpus)
             packed: Mapping[str, float] = {}
@@ -335,13 +336,13 @@ def _no_room(folder: Path, error: str) -> str:
 
 
 @contextmanager
-def _runner(kind: Literal["ray", "inline"], folder: Path) -> Iterator[Runner]:
+def _runner(kind: Literal["ray", "inline"], study: Study) -> Iterator[Runner]:
     if kind == "inline":
         yield InlineRunner()
         return
     from sweep.orchestration.ray_tune import RayRunner
 
-    cluster = RayRunner(folder)
+    cluster = RayRunner(study.folder, study.scratch)
     try:
         yield cluster
     finally:

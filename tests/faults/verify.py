@@ -113,7 +113,7 @@ def damage_was_noticed(bench: Bench) -> Iterator[str]:
 def stray_files(folder: Path) -> list[str]:
     """Return parts of files, checkpoints and scratch of Ray that were left in a working folder."""
     strays = [path for path in folder.rglob("*") if path.name.endswith((".partial", ".tmp"))]
-    strays += [*folder.glob("trials/*/checkpoints/*.pt"), *folder.glob("ray/*")]
+    strays += [*folder.glob("trials/*/checkpoints/*.pt"), *folder.glob("studies/*/ray/*")]
     return [str(path.relative_to(folder)) for path in strays]
 
 
