@@ -315,8 +315,21 @@ def _check_nodes() -> None:
     Raises:
         RayLostError: none does. Tune would wait for one for ever.
     """
-    if not any(node["Alive"] for node in ray.nodes()):  # type: ignore[no-untyped-call]
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    # Ray itself takes a minute to notice that a node has died.
+    if not any(
+        node["Alive"] and _answers(node["NodeManagerAddress"], node["NodeManagerPort"])
+        for node in nodes
+    ):
         raise RayLostError("Ray has no node left")
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=LOOK_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def _end_without(address: str, closed: threading.Event) -> None:
@@ -327,12 +340,9 @@ def _end_without(address: str, closed: threading.Event) -> None:
     """
     host, _, port = address.rpartition(":")
     while not closed.wait(LOOK_SECONDS):
-        try:
-            socket.create_connection((host, int(port)), timeout=LOOK_SECONDS).close()
-        except OSError:
-            if not closed.is_set():
-                os.write(2, RAY_GONE)
-                os._exit(1)
+        if not _answers(host, int(port)) and not closed.is_set():
+            os.write(2, RAY_GONE)
+            os._exit(1)
 
 
 class _Silent(tune.ProgressReporter):
