@@ -14,6 +14,7 @@ from sweep.ledger import Ledger
 from sweep.tracking import adoption, names
 from sweep.tracking.adoption import Elsewhere
 from sweep.tracking.handover import STALE_SECONDS
+from sweep.tracking.removal import remove_runs
 from sweep.tracking.store import open_client
 from tests.tracking.conftest import RESULT, TRIALS, Folder, runs, steps
 
@@ -305,3 +306,19 @@ def test_two_processes_make_one_store(tmp_path: Path) -> None:
     assert [outcomes.get(timeout=120) for _ in openers] == [1, 1]  # MLflow's Default
     for process in openers:
         process.join()
+
+
+def test_removing_a_sweep_leaves_the_runs_of_other_folders(
+    one: Folder, two: Folder, uri: str
+) -> None:
+    one.train(1, 2)
+    one.deliver()
+    assert looked(two, ID).adopt(TRIAL)
+    two.train(1, 2, seed=1)
+    two.deliver(0)
+    two.deliver(1)
+    remove_runs(uri, "other", [ID, TRIALS[1].trial_id], two.ledger.folder_id())
+    (left,) = runs(uri)
+    assert left.data.tags[names.TRIAL_ID] == ID
+    member = [left.data.tags[names.per_sweep(names.MEMBER, s)] for s in ("small", "other")]
+    assert member == ["yes", "no"]
