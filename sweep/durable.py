@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -68,6 +69,11 @@ def read_record(path: Path) -> dict[str, Any] | None:
         return _opened(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, UnicodeDecodeError):
         return None
+
+
+def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    """Write a log that replaces what there was, as a whole."""
+    write_text(path, "".join(json.dumps(_sealed(line)) + "\n" for line in lines))
 
 
 def append_line(path: Path, line: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The ledger: what is known of every trial, by its identity, in plain files.
 
+    folder.json                      the id of this working folder
     trials/<trial id>/trial.json     what the trial is
                       history.jsonl  what happened to it: every attempt, how it ended and why
                       journal.jsonl  the metrics of every epoch, each once
@@ -16,10 +17,12 @@ the next run can go on from. See ``sweep.durable`` for what a write is.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shutil
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +33,7 @@ from sweep.durable import (
     read_lines,
     read_record,
     remove_partials,
+    write_lines,
     write_record,
     write_text,
 )
@@ -135,6 +139,17 @@ class Ledger:
         """Return the lock of the process that trains a trial."""
         return Lock(self.trial_folder(trial_id) / "lock")
 
+    def folder_id(self) -> str:
+        """Return what tells this working folder from others; a copy of it has the same."""
+        path, lock = self.folder / "folder.json", Lock(self.folder / "folder.lock")
+        lock.wait(math.inf)
+        try:
+            if read_record(path) is None:
+                write_record(path, {"id": uuid.uuid4().hex})
+            return str((read_record(path) or {})["id"])
+        finally:
+            lock.release()
+
     # What is known -------------------------------------------------------------------------
 
     def entry(self, trial_id: str) -> Entry:
@@ -197,6 +212,33 @@ class Ledger:
     def close(self, trial_id: str) -> None:
         """Note that a trial whose result is stored is done."""
         self._note_event(trial_id, "finish", pid=os.getpid())
+
+    def adopt(
+        self,
+        trial: Trial,
+        journal: Iterable[JournalLine],
+        result: dict[str, Any],
+        *,
+        ended: float,
+        origin: str,
+    ) -> None:
+        """Take over a trial that was trained to its end elsewhere, by whoever may train it here.
+
+        What this folder had of it gives way.
+
+        Args:
+            trial: what it is.
+            journal: all its epochs, with the times of their measurement.
+            result: as ``finish`` has it.
+            ended: when it was finished, in seconds since the epoch.
+            origin: the MLflow run that this comes from.
+        """
+        folder = self.trial_folder(trial.trial_id)
+        write_record(folder / "trial.json", trial.model_dump(mode="json"))
+        write_lines(self._journal_path(trial.trial_id), map(vars, journal))
+        write_record(folder / "result.json", result)
+        self._note_event(trial.trial_id, "finish", time=ended, origin=origin)
+        shutil.rmtree(self.checkpoint_folder(trial.trial_id), ignore_errors=True)
 
     def fail(self, trial_id: str, kind: FailureKind, reason: str, details: str) -> None:
         """Note that an attempt failed, why, and the traceback."""

@@ -95,6 +95,9 @@ def show_summary(summary: Summary, folder: Path, console: Console) -> None:
         + (f", {len(plan.refused)} refused" if plan.refused else "")
         + (f", {len(plan.pruned)} pruned" if plan.pruned else "")
     )
+    if summary.adopted:
+        count = f"{summary.adopted} trial{'s were' if summary.adopted > 1 else ' was'}"
+        console.print(f"{count} trained elsewhere: taken over from {summary.uri}", markup=False)
     for answer in summary.answers:
         console.print(answer, markup=False)
     if summary.failures:

@@ -42,7 +42,8 @@ def remove_study(study: Study, stored: StoredStudy, own: Sequence[str]) -> None:
                 raise FolderError(f"{study.name} cannot be removed now: {lock.holder()} runs it")
             stack.callback(lock.release)
         tracking = read_document(study.space_path, stored.overrides).data.get("tracking") or {}
-        remove_runs(tracking_uri(study.folder, tracking.get("uri")), study.name, own)
+        uri = tracking_uri(study.folder, tracking.get("uri"))
+        remove_runs(uri, study.name, own, ledger.folder_id())
         for trial_id in own:
             ledger.remove(trial_id)
         shutil.rmtree(study.path)

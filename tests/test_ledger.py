@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 
 from sweep import durable
-from sweep.ledger import Entry, Ledger, Share
+from sweep.ledger import Entry, JournalLine, Ledger, Share
 from sweep.lock import Lock
 from sweep.spec.recipes import Recipe
 from sweep.spec.trial import BackboneChoice, Trial
@@ -73,6 +73,27 @@ def test_life_of_a_trial(ledger: Ledger) -> None:
     assert (entry.state, entry.attempts, entry.reason, entry.settled) == ("done", 2, "", True)
     assert entry.ended >= entry.started > 0
     assert [event["event"] for event in ledger.history(ID)] == ["begin", "fail", "begin", "finish"]
+
+
+def test_trial_from_elsewhere_is_done_only_with_the_last_write(ledger: Ledger) -> None:
+    """After any prefix of the writes it can be taken over again, and nothing says it is done."""
+    lines = [JournalLine(epoch, 1000 * epoch, metrics(epoch)) for epoch in (1, 2)]
+
+    def adopt() -> None:
+        ledger.adopt(TRIAL, lines, {"metrics": {}}, ended=3.0, origin="run")
+
+    for write in ("write_record", "write_lines", "append_line"):
+        with (
+            patch(f"sweep.ledger.{write}", side_effect=OSError("full")),
+            pytest.raises(OSError, match="full"),
+        ):
+            adopt()
+        assert not ledger.is_done(ID)
+    adopt()
+    entry = ledger.entry(ID)
+    assert (entry.state, entry.ended, entry.attempts) == ("done", 3.0, 0)
+    assert ledger.journal(ID) == lines
+    assert ledger.history(ID)[-1]["origin"] == "run"
 
 
 def test_failures_count_until_there_is_one_more_epoch(ledger: Ledger) -> None:

@@ -1,8 +1,9 @@
 """What runs next, and what becomes of what ran: the part that Ray and this process share.
 
 A source says which trials a study wants, in which order. The agenda hands them out as jobs, one by
-one, and sees to it that each is trained by one command only, that what failed for a passing reason
-is tried again after a while, and that what did not fit a GPU gets more of it.
+one, and sees to it that each is trained by one command only, and in one of the working folders that
+share a store, that what failed for a passing reason is tried again after a while, and that what did
+not fit a GPU gets more of it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from sweep.orchestration.early_stop import EarlyStop
 from sweep.orchestration.failures import backoff, enlarged
 from sweep.orchestration.runner import Listener
 from sweep.plan import PlannedTrial
+from sweep.tracking.adoption import Elsewhere
+from sweep.tracking.handover import STALE_SECONDS
 from sweep.training.checkpoint import Checkpoints
 from sweep.training.loop import EpochReport
 
@@ -69,6 +72,7 @@ class Agenda:
         listener: is told what happens to trials.
         limit: of jobs at once.
         early_stop: ends trials early; None lets all go on.
+        elsewhere: what other working folders have of the trials; None if there is no other.
         clock: in seconds.
     """
 
@@ -81,11 +85,12 @@ class Agenda:
         *,
         limit: int | None = None,
         early_stop: EarlyStop | None = None,
+        elsewhere: Elsewhere | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.source, self.ledger, self.listener = source, ledger, listener
         self.make_job, self.early_stop, self.clock = make_job, early_stop, clock
-        self.limit = limit
+        self.limit, self.elsewhere = limit, elsewhere
         self.unwritable = ""
         """Why the working folder cannot be written to any more; empty if it can."""
         self._planned: dict[str, PlannedTrial] = {}
@@ -94,14 +99,14 @@ class Agenda:
         self._begun: set[str] = set()
         self._later: list[tuple[float, str]] = []
         """A heap of (when, trial) of the trials that wait for another attempt."""
-        self._elsewhere: deque[str] = deque()
+        self._deferred: deque[str] = deque()
         """Trials that another command has."""
         self._looked = -LOOK_SECONDS
 
     @property
     def over(self) -> bool:
         """Whether nothing runs and nothing will."""
-        waiting = self._out or self._later or self._elsewhere
+        waiting = self._out or self._later or self._deferred
         return bool(self.unwritable) or (not waiting and self.source.exhausted)
 
     @property
@@ -131,6 +136,10 @@ class Agenda:
     def epoch(self, trial_id: str, report: EpochReport) -> bool:
         """Take note of an epoch; return whether the trial is to end with it."""
         self.listener.epoch(trial_id, report)
+        if self._is_elsewhere(trial_id, report.epoch):
+            with self._writing():
+                self._give_up(trial_id)
+            return True
         if self.early_stop is None:
             return False
         reason = ""
@@ -183,11 +192,11 @@ class Agenda:
 
     def _freed(self) -> Job | None:
         """Return a job that another command had and did not bring to its end."""
-        if not self._elsewhere or self.clock() - self._looked < LOOK_SECONDS:
+        if not self._deferred or self.clock() - self._looked < LOOK_SECONDS:
             return None
         self._looked = self.clock()
-        for _ in range(len(self._elsewhere)):
-            if job := self._take(self._elsewhere.popleft()):
+        for _ in range(len(self._deferred)):
+            if job := self._take(self._deferred.popleft()):
                 return job
         return None
 
@@ -201,11 +210,13 @@ class Agenda:
     def _take(self, trial_id: str) -> Job | None:
         """Return the job of a trial, unless it is settled, or another command has it."""
         claim = self.ledger.claim(trial_id)
-        if not claim.take():
-            if trial_id not in self._elsewhere:
-                self._elsewhere.append(trial_id)
+        if self._is_elsewhere(trial_id) or not claim.take():
+            if trial_id not in self._deferred:
+                self._deferred.append(trial_id)
             return None
         self._claims[trial_id] = claim
+        if self.elsewhere is not None:
+            self.elsewhere.adopt(self._planned[trial_id].trial)
         entry = self.ledger.entry(trial_id)  # only now: another command may just have ended it
         if entry.settled:
             result = self.ledger.result(trial_id) if entry.state == "done" else None
@@ -218,6 +229,21 @@ class Agenda:
         self._out.add(trial_id)
         self._begun.add(trial_id)
         return self.make_job(self._planned[trial_id], self.ledger.entry(trial_id).larger)
+
+    def _is_elsewhere(self, trial_id: str, epoch: int = 0) -> bool:
+        """Tell whether to leave a trial, after an epoch, to another working folder."""
+        last = self._planned[trial_id].trial.recipe.epochs
+        return self.elsewhere is not None and epoch < last and self.elsewhere.has(trial_id)
+
+    def _give_up(self, trial_id: str) -> None:
+        """Leave a trial to the folder that began it first; it goes on if that one does not."""
+        reason = "another working folder began it first; while that one trains it, it waits"
+        self.ledger.interrupt(trial_id)
+        self.ledger.note(trial_id, reason)
+        self._out.discard(trial_id)
+        self._claims.pop(trial_id).release()
+        self._deferred.append(trial_id)
+        self.listener.retrying(trial_id, reason, STALE_SECONDS)
 
     def _judged(self, planned: PlannedTrial, report: EpochReport, stopper: EarlyStop) -> str:
         """Return why a trial is to end after an epoch; empty if it goes on, or is put back."""

@@ -35,8 +35,9 @@ from sweep.registry import DATASETS, TASKS
 from sweep.spec.schema import Space
 from sweep.study import FolderError, StoredStudy, Study
 from sweep.tracking import names
+from sweep.tracking.adoption import Elsewhere
 from sweep.tracking.delivery import Delivery
-from sweep.tracking.store import tracking_uri
+from sweep.tracking.store import own_store, tracking_uri
 from sweep.training.loop import EpochReport
 
 DELIVERY_SECONDS = 120.0
@@ -71,6 +72,8 @@ class Summary:
     """Trials with a result, those of earlier runs included."""
     ran: int
     """Trials that this run worked on."""
+    adopted: int
+    """Trials that another working folder trained, and this run took over from the store."""
     stopped: int
     """Trials that a scheduler ended early."""
     failures: tuple[Failure, ...]
@@ -178,6 +181,7 @@ class _Sweep:
         self.delivery = Delivery(sweep_record(space, plan), self.ledger, self.uri)
         self.relay = _Relay(listener, self.delivery)
         self.agenda: Agenda | None = None
+        self.elsewhere = Elsewhere(self.uri, self.ledger)
 
     def run(self, kind: Literal["ray", "inline"]) -> Summary:
         with stoppable(self.relay.stopping) as stop:
@@ -187,13 +191,15 @@ class _Sweep:
                 answers = self._answers()
                 tags = {names.ANSWERS: json.dumps(answers)} if answers else {}
                 delivered = self.delivery.close(DELIVERY_SECONDS, tags)
-                self._store(complete=True)
+                self._store(complete=delivered)
             except (KeyboardInterrupt, UserError):
                 self._interrupted()
                 raise
             except OSError as error:
                 self._interrupted()
                 raise UnwritableError(_no_room(self.folder, str(error))) from error
+            finally:
+                self.elsewhere.close()
         return self._summary(ran, answers, delivered)
 
     def _prepare(self) -> None:
@@ -204,7 +210,21 @@ class _Sweep:
         for planned in missing(self.plan, self.ledger):
             if self.ledger.entry(planned.trial.trial_id).state == "failed":
                 self.ledger.retry(planned.trial.trial_id)  # what was lost then may be back
+        if self.uri != own_store(self.folder):  # in that all comes from this ledger
+            self._adopt()
         self._store(complete=False)
+
+    def _adopt(self) -> None:
+        """Take over what other working folders have finished, if the store says so soon."""
+        open_ = missing(self.plan, self.ledger)
+        if not open_ and self.search is None:
+            return
+        self.elsewhere.start([planned.trial.trial_id for planned in open_])
+        for planned in open_:
+            trial_id = planned.trial.trial_id
+            if self.elsewhere.adopt(planned.trial):
+                metrics = (self.ledger.result(trial_id) or {}).get("metrics", {})
+                self.relay.ended(trial_id, Outcome(metrics))
 
     def _run_jobs(self, kind: Literal["ray", "inline"], stop: StopRequest) -> int:
         """Run what the source wants; return the number of trials that were worked on."""
@@ -228,6 +248,7 @@ class _Sweep:
                 self.relay,
                 limit=self._limit(slots(given, cpus=cpus, gpus=gpus)),
                 early_stop=self.stopper,
+                elsewhere=self.elsewhere,
             )
             try:
                 runner.run(agenda, stop)
@@ -310,6 +331,7 @@ class _Sweep:
             plan=self.plan,
             done=states.count("done"),
             ran=ran,
+            adopted=self.elsewhere.adopted,
             stopped=states.count("stopped"),
             failures=tuple(self._failures()),
             answers=tuple(answers),

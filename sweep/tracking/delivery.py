@@ -5,12 +5,17 @@ sends what is new: the journals are the queue, and what is in memory of it is a 
 metric is sent with the time it was measured at, so that sending it again changes nothing; what
 could not be sent is sent by the next sweep over the same trials. Of two sweeps that share a trial
 one delivers at a time.
+
+Two working folders that share a store share its runs: a trial has one, which one folder writes. A
+folder that has the trial too leaves that run alone while it is finished, or its trial in training;
+else it puts its own in the place of it.
 """
 
 from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +26,14 @@ from sweep.ledger import Ledger, Share
 from sweep.lock import Lock
 from sweep.spec.trial import Trial
 from sweep.tracking import names
+from sweep.tracking.handover import (
+    by_age,
+    heartbeat,
+    is_foreign,
+    is_recent,
+    log_finished,
+    owner_tags,
+)
 from sweep.tracking.store import experiment_id, find_runs, open_client
 
 if TYPE_CHECKING:
@@ -30,6 +43,8 @@ if TYPE_CHECKING:
 DIGESTS = ("files", "annotations")
 """Of a data set's content: what tells two folders of a user's own apart."""
 POLL_SECONDS = 1.0
+BEAT_SECONDS = 60.0
+"""Between two times that a run says that its trial is in training."""
 RETRY_SECONDS = 5.0
 CLOSING_TRIES = 3
 """How often the rest is offered to a store, once nothing more comes."""
@@ -97,7 +112,10 @@ class Delivery:
         self._order = {trial_id: place for place, trial_id in enumerate(self._records)}
         self._last_tags: dict[str, str] = {}
         self._tagged: set[str] = set()
-        self._pending: set[str] = set()
+        self._pending: dict[str, None] = {}
+        """Trials with news, in the order that they are delivered in."""
+        self._beats: dict[str, float] = {}
+        """When the runs of the trials in training last said so."""
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -118,7 +136,7 @@ class Delivery:
     def notify(self, *trial_ids: str) -> None:
         """Say that there is news of trials; returns at once."""
         with self._lock:
-            self._pending.update(trial_ids)
+            self._pending.update(dict.fromkeys(trial_ids))
 
     def close(self, timeout: float, tags: Mapping[str, str] | None = None) -> bool:
         """Deliver the rest; return whether all was delivered within ``timeout`` seconds.
@@ -145,6 +163,7 @@ class Delivery:
             tries -= closing
             wait = POLL_SECONDS
             try:
+                self._notify_beats()
                 self._deliver_pending(closing)
                 self.problem = ""
                 if closing:
@@ -156,20 +175,31 @@ class Delivery:
 
     def _deliver_pending(self, closing: bool) -> None:
         client = self._open()
+        problem: Exception | None = None
         with self._lock:
-            pending = sorted(self._pending)
+            pending = list(self._pending)
         for trial_id in pending:
             if self._given_up.is_set():  # somebody else may deliver by now
                 return
             with self._lock:
-                self._pending.discard(trial_id)
+                self._pending.pop(trial_id, None)
             try:
                 self._deliver_alone(client, self._records[trial_id])
-            except Exception:
+            except Exception as error:
+                problem = error
                 self.notify(trial_id)
-                raise
+                self._runs.pop(trial_id, None)  # it may have been deleted
+                client.search_experiments(max_results=1)  # raises if the store is to blame
         if closing:
+            self._client = None  # should this fail, the parent run is looked for again
             self._end_parent(client)
+        if problem is not None:
+            raise problem
+
+    def _notify_beats(self) -> None:
+        """Have the runs of trials in training say so again, where the last time is long ago."""
+        due = time.monotonic() - BEAT_SECONDS
+        self.notify(*(trial_id for trial_id, then in self._beats.items() if then < due))
 
     # The parent run ------------------------------------------------------------------------
 
@@ -180,6 +210,7 @@ class Delivery:
         client.search_experiments(max_results=1)  # a store that is down takes its time to say so
         if self._given_up.is_set():
             raise TimeoutError("given up")
+        self._folder_id = self.ledger.folder_id()
         self._experiment = experiment_id(client, self.sweep.study, self.ledger.folder, self.uri)
         self._runs = self._known_runs(client)
         self.parent_id = self._begin_parent(client)
@@ -189,21 +220,18 @@ class Delivery:
     def _known_runs(self, client: MlflowClient) -> dict[str, Run]:
         """Return the run of every trial that the store knows.
 
-        A request that was answered too late may have made a second run of a trial; the one that
-        was written to is the trial's, else the first.
+        A request that was answered too late may have made a second run of one of this sweep's.
         """
-        runs: dict[str, Run] = {}
+        runs: dict[str, list[Run]] = {}
         for run in find_runs(client, f"tags.`{names.KIND}` = 'trial'"):
-            trial_id = run.data.tags[names.TRIAL_ID]
-            cursor = read_cursor(self.ledger, trial_id, self.uri)
-            if trial_id not in runs or (cursor and cursor.run_id == run.info.run_id):
-                runs[trial_id] = run
-        return runs
+            runs.setdefault(run.data.tags[names.TRIAL_ID], []).append(run)
+        return {
+            trial_id: _only(client, found) if trial_id in self._records else found[0]
+            for trial_id, found in runs.items()
+        }
 
     def _begin_parent(self, client: MlflowClient) -> str:
-        found = client.search_runs(
-            [self._experiment], f"tags.`{names.KIND}` = 'sweep'", max_results=1
-        )
+        found = self._parents(client)
         tags = {
             names.KIND: "sweep",
             names.STUDY: self.sweep.study,
@@ -213,17 +241,20 @@ class Delivery:
             **self.sweep.tags,
         }
         if found:
-            parent_id = str(found[0].info.run_id)
+            parent_id = str(_only(client, found).info.run_id)
             client.update_run(parent_id, status="RUNNING")
             for key, value in tags.items():
                 client.set_tag(parent_id, key, value)
         else:
-            run = client.create_run(self._experiment, tags=tags, run_name=self.sweep.study)
-            parent_id = str(run.info.run_id)
+            client.create_run(self._experiment, tags=tags, run_name=self.sweep.study)
+            parent_id = str(_only(client, self._parents(client)).info.run_id)
         for name, text in self.sweep.artifacts.items():
             client.log_text(parent_id, text, name)
         self._leave_removed(client)
         return parent_id
+
+    def _parents(self, client: MlflowClient) -> list[Run]:
+        return list(client.search_runs([self._experiment], f"tags.`{names.KIND}` = 'sweep'"))
 
     def _leave_removed(self, client: MlflowClient) -> None:
         """Mark the runs of trials that this sweep's grid no longer has; they keep their results."""
@@ -256,48 +287,93 @@ class Delivery:
     def _deliver(self, client: MlflowClient, record: TrialRecord) -> None:
         """Bring a trial's run up to its ledger folder; a second time changes nothing."""
         trial_id = record.trial.trial_id
+        if not self.ledger.history(trial_id):  # handed out, and not begun yet
+            self.notify(trial_id)
+            return
         cursor = read_cursor(self.ledger, trial_id, self.uri)
-        run_id = self._run_id(client, record, cursor)
+        run = self._run_of(client, record, cursor)
+        run_id = str(run.info.run_id)
+        ours = not is_foreign(run, self._folder_id)
         if cursor is None or cursor.run_id != run_id:  # new, or its run was deleted in MLflow
             cursor = _Cursor(self.uri, run_id)
-            self._describe(client, run_id, record)
+            if ours:
+                self._describe(client, run_id, record)
         self._tag_membership(client, record, cursor)
-        self._send_epochs(client, trial_id, cursor)
-        self._send_end(client, trial_id, cursor)
-        write_record(_cursor_path(self.ledger, trial_id), asdict(cursor))
+        if ours:
+            self._send_epochs(client, trial_id, cursor)
+            self._send_end(client, trial_id, cursor)
+        elif run.info.status == "FINISHED":
+            cursor.ended = self.ledger.entry(trial_id).ended
+        write_cursor(self.ledger, trial_id, cursor)
 
-    def _run_id(self, client: MlflowClient, record: TrialRecord, cursor: _Cursor | None) -> str:
-        """Return the run of a trial; created, and remembered at once, if there is none."""
+    def _run_of(self, client: MlflowClient, record: TrialRecord, cursor: _Cursor | None) -> Run:
+        """Return the run of a trial: made if there is none, or if another folder left it.
+
+        Raises:
+            TimeoutError: what this folder has must wait until another one has finished.
+        """
         trial_id = record.trial.trial_id
         known = self._runs.get(trial_id)
-        if known is None or (cursor and cursor.run_id != known.info.run_id):
-            # It may have been made since this sweep began, by another one.
-            made = list(find_runs(client, f"tags.`{names.TRIAL_ID}` = '{trial_id}'"))
-            ours = [run for run in made if cursor and run.info.run_id == cursor.run_id]
-            self._runs[trial_id] = next(iter([*ours, *made]), None) or self._create(client, record)
-        return str(self._runs[trial_id].info.run_id)
+        if known and cursor and cursor.run_id != known.info.run_id:
+            known = None
+        if known and cursor and (cursor.ended or not is_foreign(known, self._folder_id)):
+            return known
+        # It may have been made since this sweep began, by another one.
+        found = self._runs_of(client, trial_id)
+        known = _only(client, found) if found else None
+        tags: dict[str, str] = {}
+        if known and self._gives_way(known, trial_id):
+            tags = {k: v for k, v in known.data.tags.items() if k.startswith(names.PER_SWEEP)}
+            client.delete_run(known.info.run_id)
+            known = None
+        if known is None:
+            self._create(client, record, tags)
+            known = _only(client, self._runs_of(client, trial_id))  # another folder may make one
+        self._runs[trial_id] = known
+        return known
 
-    def _create(self, client: MlflowClient, record: TrialRecord) -> Run:
+    def _runs_of(self, client: MlflowClient, trial_id: str) -> list[Run]:
+        return list(find_runs(client, f"tags.`{names.TRIAL_ID}` = '{trial_id}'"))
+
+    def _gives_way(self, run: Run, trial_id: str) -> bool:
+        """Tell whether this folder puts a run of its own in the place of one."""
+        if not is_foreign(run, self._folder_id) or run.info.status == "FINISHED":
+            return False
+        state = self.ledger.entry(trial_id).state
+        if not is_recent(heartbeat(run)):
+            return state not in ("planned", "interrupted")
+        if state == "done":
+            host = run.data.tags.get(names.HOST, "another machine")
+            raise TimeoutError(f"trial {trial_id} is in training on {host}, and was begun there")
+        return False
+
+    def _create(self, client: MlflowClient, record: TrialRecord, tags: dict[str, str]) -> None:
         trial = record.trial
-        return client.create_run(
+        client.create_run(
             self._experiment,
             run_name=record.name,
             tags={
+                **tags,
+                **owner_tags(self._folder_id),
                 names.KIND: "trial",
                 names.TRIAL_ID: trial.trial_id,
                 names.ADJUSTED: record.adjusted,
                 names.PLUGINS: ", ".join(trial.plugins),
                 "mlflow.parentRunId": self.parent_id,
             },
-            start_time=int(self.ledger.entry(trial.trial_id).started * 1000),
+            start_time=self._begun(trial.trial_id),
         )
+
+    def _begun(self, trial_id: str) -> int:
+        """Return when a trial was first begun, in milliseconds since the epoch."""
+        return int(self.ledger.history(trial_id)[0]["time"] * 1000)
 
     def _describe(self, client: MlflowClient, run_id: str, record: TrialRecord) -> None:
         """Say on a run what its trial is; a second time changes nothing."""
         from mlflow.entities import Metric, Param
 
         # Costs have no time of their own; with a fixed one they are kept once, however often sent.
-        then = int(self.ledger.entry(record.trial.trial_id).started * 1000)
+        then = self._begun(record.trial.trial_id)
         client.log_batch(
             run_id,
             metrics=[Metric(key, value, then, 0) for key, value in record.costs.items()],
@@ -344,10 +420,12 @@ class Delivery:
 
         entry = self.ledger.entry(trial_id)
         if entry.state == "running":
+            self._beat(client, trial_id, cursor)
             if cursor.ended:
                 client.update_run(cursor.run_id, status="RUNNING")
                 cursor.ended = 0.0
             return
+        self._beats.pop(trial_id, None)
         if entry.ended <= cursor.ended or entry.state == "planned":
             return
         result = self.ledger.result(trial_id) if entry.state == "done" else None
@@ -385,12 +463,37 @@ class Delivery:
         best = sorted(self.ledger.checkpoint_folder(trial_id).glob("best-*.pt"))
         if result is not None and best:
             client.log_artifact(cursor.run_id, str(best[-1]), "checkpoints")
+        if result is not None:
+            log_finished(client, cursor.run_id, self.ledger, trial_id)
         client.set_terminated(
             cursor.run_id,
             {"done": "FINISHED", "failed": "FAILED"}.get(entry.state, "KILLED"),
             end_time=int(entry.ended * 1000),
         )
         cursor.ended = entry.ended
+
+    def _beat(self, client: MlflowClient, trial_id: str, cursor: _Cursor) -> None:
+        """Say on a trial's run that it is in training, if it is, and it was not said just now."""
+        now = time.monotonic()
+        if now - self._beats.setdefault(trial_id, -BEAT_SECONDS) >= BEAT_SECONDS:
+            self._beats[trial_id] = now
+            if self.ledger.trained_by(trial_id):
+                client.set_tag(cursor.run_id, names.HEARTBEAT, str(time.time()))
+
+
+def note_adopted(ledger: Ledger, trial_id: str, uri: str, run_id: str) -> None:
+    """Note that a store has all of a trial: it comes from there."""
+    entry, journal = ledger.entry(trial_id), ledger.journal(trial_id)
+    last = journal[-1].epoch if journal else 0
+    write_cursor(ledger, trial_id, _Cursor(uri, run_id, epoch=last, ended=entry.ended))
+
+
+def _only(client: MlflowClient, runs: list[Run]) -> Run:
+    """Return the run of several that stands; delete the others."""
+    standing, *others = by_age(runs)
+    for run in others:
+        client.delete_run(run.info.run_id)
+    return standing
 
 
 def is_delivered(ledger: Ledger, trial_id: str, uri: str, study: str) -> bool:
@@ -417,6 +520,11 @@ def read_cursor(ledger: Ledger, trial_id: str, uri: str) -> _Cursor | None:
     if record is None or record["uri"] != uri:
         return None
     return _Cursor(**record)
+
+
+def write_cursor(ledger: Ledger, trial_id: str, cursor: _Cursor) -> None:
+    """Keep what a store has of a trial."""
+    write_record(_cursor_path(ledger, trial_id), asdict(cursor))
 
 
 def run_params(trial: Trial) -> dict[str, Any]:

@@ -6,16 +6,20 @@ from collections.abc import Sequence
 
 from sweep.errors import UserError
 from sweep.tracking import names
+from sweep.tracking.handover import is_foreign
 from sweep.tracking.store import find_runs, open_client
 
 
-def remove_runs(uri: str, study: str, trial_ids: Sequence[str]) -> None:
+def remove_runs(uri: str, study: str, trial_ids: Sequence[str], folder_id: str) -> None:
     """Delete the parent run of a sweep and the runs of trials; the others it had are no members.
+
+    Runs that another working folder made stay: they are its.
 
     Args:
         uri: of the MLflow store.
         study: name of the sweep.
         trial_ids: the trials that go with it.
+        folder_id: of the working folder.
 
     Raises:
         UserError: the store does not answer.
@@ -26,7 +30,8 @@ def remove_runs(uri: str, study: str, trial_ids: Sequence[str]) -> None:
     try:
         client = open_client(uri)
         for run in find_runs(client, f"tags.`{names.KIND}` = 'trial'"):
-            if run.data.tags[names.TRIAL_ID] in trial_ids:
+            own = not is_foreign(run, folder_id)
+            if own and run.data.tags[names.TRIAL_ID] in trial_ids:
                 client.delete_run(run.info.run_id)
             elif run.data.tags.get(member) == "yes":
                 client.set_tag(run.info.run_id, member, "no")

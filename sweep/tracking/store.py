@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from sweep.lock import Lock
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
@@ -24,13 +26,21 @@ GIVE_UP_SOON = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIM
 QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 """A line for every run would go into the display."""
 
+CREATION_SECONDS = 60.0
+"""How long another process may take to make the tables of an sqlite store."""
+
 
 def tracking_uri(folder: Path, uri: str | None = None) -> str:
     """Return the MLflow store of a working folder.
 
     In this order: ``uri`` (the search space's), $MLFLOW_TRACKING_URI, sqlite in the folder.
     """
-    return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database(folder)}"
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or own_store(folder)
+
+
+def own_store(folder: Path) -> str:
+    """Return the sqlite store that a working folder has to itself."""
+    return f"sqlite:///{folder.absolute() / 'mlflow.db'}"
 
 
 def artifact_root(folder: Path) -> Path:
@@ -39,7 +49,13 @@ def artifact_root(folder: Path) -> Path:
 
 
 def open_client(uri: str) -> MlflowClient:
-    """Return a client; creates or migrates an sqlite store, without MLflow's own output."""
+    """Return a client; creates or migrates an sqlite store, without MLflow's own output.
+
+    One process at a time: two that made the tables of one database would get in each other's way.
+
+    Raises:
+        TimeoutError: another process is at it for too long.
+    """
     for name, value in (GIVE_UP_SOON | QUIET).items():
         os.environ.setdefault(name, value)
     for name in ("alembic", "mlflow"):
@@ -48,9 +64,16 @@ def open_client(uri: str) -> MlflowClient:
 
     for name in ("alembic", "mlflow"):  # importing mlflow sets its own levels
         logging.getLogger(name).setLevel(logging.ERROR)
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(tracking_uri=uri)
+    if not uri.startswith("sqlite:///"):
+        return MlflowClient(tracking_uri=uri)
+    database = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    lock = Lock(database.with_name(f"{database.name}.lock"))
+    if not lock.wait(CREATION_SECONDS):
+        raise TimeoutError(f"{database} is opened by another command: {lock.holder()}")
+    try:
+        return MlflowClient(tracking_uri=uri)
+    finally:
+        lock.release()
 
 
 def experiment_id(client: MlflowClient, study: str, folder: Path, uri: str) -> str:
@@ -83,7 +106,3 @@ def _pages(search: Callable[[str | None], PagedList[Entity]]) -> Iterator[Entity
     while page.token:
         page = search(page.token)
         yield from page
-
-
-def _database(folder: Path) -> Path:
-    return folder.absolute() / "mlflow.db"
