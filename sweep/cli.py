@@ -118,14 +118,17 @@ def diff(spec: Path, overrides: tuple[str, ...], folder: Path) -> None:
     Which trials are new, go on, are tried again, failed for good, or were left out of the grid.
     """
     from sweep.ledger import Ledger
+    from sweep.lengthen import beginnings
     from sweep.printing import make_console, show_changes
     from sweep.spec.load import load_space
     from sweep.standing import changes
     from sweep.study import Study
 
+    ledger = Ledger(folder)
     made = _plan_of(load_space(spec, overrides), folder)
     stored = Study(folder, made.study).stored()
-    found = changes(made, stored.plan if stored else None, Ledger(folder))
+    shorter = beginnings(made.runnable, ledger)
+    found = changes(made, stored.plan if stored else None, ledger, shorter)
     show_changes(found, make_console())
 
 
@@ -195,7 +198,9 @@ def retry(study: str, folder: Path, failed: bool, runner: RunnerKind, wait: bool
     found, stored = find_study(folder, study)
     with running(found, wait=wait, tell=click.echo):
         again = put_back(stored.plan, Ledger(folder), failed_only=failed)
-    click.echo(f"{len(again)} trials are tried again")
+    if not again:
+        click.echo(f"{study}: no trial {'failed' if failed else 'failed or was stopped early'}")
+        return
     key = plan_key(found.space_path, stored.overrides)
     _run(found.space_path, stored.overrides, key, folder, runner, wait=wait)
 
@@ -453,9 +458,16 @@ def _run(
     """Run what is missing of a search space, show it, and exit as it ended."""
     from sweep.display import Display
     from sweep.ledger import Ledger
+    from sweep.lengthen import beginnings
     from sweep.orchestration.run import dataset_root, missing, run_sweep, running
     from sweep.plan import make_plan
-    from sweep.printing import make_console, show_refused, show_summary, what_runs
+    from sweep.printing import (
+        make_console,
+        show_lengthened,
+        show_refused,
+        show_summary,
+        what_runs,
+    )
     from sweep.spec.load import load_space
     from sweep.study import Study
 
@@ -468,6 +480,7 @@ def _run(
         with running(Study(folder, space.general.study), wait=wait, tell=click.echo):
             todo = missing(plan, Ledger(folder)) if plan is not None else []
             console.print(what_runs(space, plan, len(todo)))
+            show_lengthened(beginnings(todo, Ledger(folder)).values(), console)
             if todo or plan is None:
                 dataset_root(space)  # a missing data set is told before anything is shown to run
             with Display(todo, space.metric, console) as display:

@@ -104,6 +104,8 @@ def find_study(folder: Path, name: str) -> tuple[Study, StoredStudy]:
     if stored is not None:
         return study, stored
     known = studies(folder)
+    if name in known:
+        raise UserError(f"{study.path / 'plan.json'} cannot be read; `sweep run SPEC` makes it anew")
     if not known:
         raise UserError(f"no sweep was run in {folder} yet; `sweep run SPEC` runs one")
     guess = nearest(name, known)
