@@ -220,9 +220,7 @@ def rm(study: str, folder: Path, yes: bool) -> None:
     found, stored = find_study(folder, study)
     own = own_trials(found, stored)
     if not yes:
-        click.confirm(
-            f"Remove {study}, with {len(own)} trials that no other sweep has?", abort=True
-        )
+        click.confirm(f"Remove {study}? Trials that go with it: {len(own)}", abort=True)
     remove_study(found, stored, own)
     click.echo(f"{study} is removed")
 

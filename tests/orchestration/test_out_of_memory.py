@@ -16,6 +16,7 @@ from torch import Tensor
 from sweep.ledger import Ledger, Share
 from sweep.tasks.base import Task
 from sweep.tracking import names
+from sweep.training.loop import train
 from tests.orchestration.conftest import Run
 from tests.orchestration.test_inline import runs_of
 
@@ -65,11 +66,16 @@ def test_a_batch_that_does_not_fit_is_cut_and_the_step_stays_whole(
     assert child.data.tags[names.ATTEMPTS] == "3"
 
     # The reference: the same pieces because the recipe asks for them.
-    asked = run(BASELINE, "recipe.accumulate=4", into=tmp_path / "asked")
-    (other,) = (p.trial.trial_id for p in asked.plan.trials)
-    expected = Ledger(tmp_path / "asked").result(other)["metrics"]
+    trial = done.plan.trials[0].trial
+    recipe = trial.recipe.model_copy(update={"accumulate": 4})
+    asked = train(
+        trial.model_copy(update={"recipe": recipe}),
+        report=lambda report: None,
+        checkpoint_dir=tmp_path / "asked",
+        device=torch.device("cpu"),
+    )
     for name in ("test_loss", "test_top1", "best_val_loss"):
-        assert result["metrics"][name] == expected[name]
+        assert result["metrics"][name] == asked.metrics[name]
 
 
 def test_one_that_never_fits_fails_for_good(
