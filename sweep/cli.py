@@ -115,7 +115,8 @@ def plan(spec: Path, overrides: tuple[str, ...], folder: Path, as_json: bool) ->
 def diff(spec: Path, overrides: tuple[str, ...], folder: Path) -> None:
     """Show what `sweep run` would do now.
 
-    Which trials are new, go on, are tried again, failed for good, or were left out of the grid.
+    Which trials are new, go on (also where a trial of fewer epochs ended), are tried again, failed
+    for good, or were left out of the grid.
     """
     from sweep.ledger import Ledger
     from sweep.lengthen import beginnings
@@ -162,9 +163,10 @@ def status(study: str, folder: Path, as_json: bool) -> None:
 @click.argument("trial")
 @working_folder
 def logs(trial: str, folder: Path) -> None:
-    """Print what happened to a trial: attempts, log, and the last failure.
+    """Print what happened to a trial.
 
-    TRIAL is an id as `sweep status` prints it, or its beginning.
+    Its attempts, its log, and the traceback of its last failure. TRIAL is an id as `sweep status`
+    prints it, or its beginning.
     """
     from sweep.ledger import Ledger
     from sweep.standing import only_trial, told
