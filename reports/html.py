@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports.figures import INK, PAPER
-from reports.rows import StudyRows, TrialRow
+from reports.rows import Status, StudyRows, TrialRow
 from reports.stats import ConfigRow
 from reports.summary import Summary
 from reports.tables import (
@@ -36,7 +36,6 @@ def page(table: Table, summary: Summary, svg: str) -> str:
         svg: the figure, as matplotlib wrote it.
     """
     rows = table.rows
-    failed = [trial for trial in rows.trials if trial.status == "failed"]
     return (
         environment()
         .get_template("index.html.j2")
@@ -54,7 +53,10 @@ def page(table: Table, summary: Summary, svg: str) -> str:
                 for config in table.configs
                 for trial in config.trials
             ],
-            failed=[(_name_of(table.configs, trial), trial) for trial in failed],
+            cut_short=[
+                ("failed", "Failed trials", _with_status(table, "failed")),
+                ("stopped", "Trials that were stopped early", _with_status(table, "stopped")),
+            ],
             incomplete=[t for c in table.configs if (t := incomplete_text(c, rows.compared.name))],
             facts=provenance(rows),
             recipe=_settings(rows, "recipe."),
@@ -128,6 +130,12 @@ def _score(rows: StudyRows, trial: TrialRow) -> str:
     if score is not None:
         return number(score, rows.compared)
     return "not a finite number" if trial.status == "done" else MISSING
+
+
+def _with_status(table: Table, status: Status) -> list[tuple[str, TrialRow]]:
+    """Return the trials of a status, and what they are called."""
+    trials = [trial for trial in table.rows.trials if trial.status == status]
+    return [(_name_of(table.configs, trial), trial) for trial in trials]
 
 
 def _name_of(configs: Sequence[ConfigRow], trial: TrialRow) -> str:

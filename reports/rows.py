@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -48,8 +48,10 @@ class TrialRow:
     part: str | None
     """What the module is without, where its study takes it apart."""
     label: str
-    """Of the module, as tables print it."""
+    """Of the module, as tables print it, and of what a search chose."""
     hyperparameters: Mapping[str, Value]
+    chosen: Mapping[str, str]
+    """What a search chose of the recipe ("recipe.lr"); with it the module is a configuration."""
     settings: Mapping[str, str]
     """The other parameters: task, data set, recipe."""
     seed: int
@@ -109,7 +111,10 @@ def study_rows(record: StudyRecord) -> StudyRows:
     described = [run for run in record.trials if "attention" in run.params]
     runs = sorted(described, key=lambda run: _place(run, study))
     labels = module_labels(_module(run, study) for run in runs)
-    trials = tuple(_trial(run, study, labels[module_key(*_module(run, study))]) for run in runs)
+    searched = json.loads(tags.get(names.SEARCHED, "[]"))
+    trials = tuple(
+        _trial(run, study, labels[module_key(*_module(run, study))], searched) for run in runs
+    )
     task = next((trial.settings["task"] for trial in trials), "classification")
     metrics, notes = _metrics(task, tags.get(names.METRIC, ""))
     planned = record.parent.metrics.get("trials")
@@ -137,19 +142,21 @@ def trials_frame(trials: Iterable[TrialRow]) -> pd.DataFrame:
 
 
 def _flat(trial: TrialRow) -> dict[str, object]:
-    nested = ("hyperparameters", "settings", "metrics", "versions")
+    nested = ("hyperparameters", "chosen", "settings", "metrics", "versions")
     plain = {key: value for key, value in vars(trial).items() if key not in nested}
     return {
         **plain,
         **{names.HYPERPARAMETER + key: value for key, value in trial.hyperparameters.items()},
         **trial.metrics,
         **trial.settings,
+        **trial.chosen,
         **{f"env.{key}": value for key, value in trial.versions.items()},
     }
 
 
-def _trial(run: RunRecord, study: str, label: str) -> TrialRow:
+def _trial(run: RunRecord, study: str, label: str, searched: Sequence[str]) -> TrialRow:
     costs = {name: _count(run, name) for name in (*names.COST_METRICS, names.FVCORE_MACS)}
+    chosen = {key: run.params[key] for key in searched if key in run.params}
     return TrialRow(
         trial_id=run.tags.get(names.TRIAL_ID, ""),
         run_id=run.run_id,
@@ -160,12 +167,13 @@ def _trial(run: RunRecord, study: str, label: str) -> TrialRow:
         attention=run.params["attention"],
         preset=_name(run, study, names.PRESET),
         part=_name(run, study, names.PART),
-        label=label,
+        label=", ".join([label, *(f"{k.removeprefix('recipe.')} {v}" for k, v in chosen.items())]),
         hyperparameters=_hyperparameters(run),
+        chosen=chosen,
         settings={
             key: value
             for key, value in run.params.items()
-            if key not in OF_THE_MODEL and not key.startswith(names.HYPERPARAMETER)
+            if key not in (*OF_THE_MODEL, *chosen) and not key.startswith(names.HYPERPARAMETER)
         },
         seed=int(run.params["seed"]),
         status=_status(run),

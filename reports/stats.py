@@ -76,6 +76,8 @@ class ConfigRow:
     name: str
     """As tables and figures print it; with the placement where several are compared."""
     hyperparameters: Mapping[str, Value]
+    chosen: Mapping[str, str]
+    """Of its recipe, by a search."""
     settings: Mapping[str, str]
     adjusted: str
     params_true: int | None
@@ -88,7 +90,8 @@ class ConfigRow:
     spreads: Mapping[str, Spread]
     """By metric, over the test split; without those that no trial measured."""
     differences: Mapping[str, Spread]
-    """By metric, to the baseline: over the seeds that both have. None for the baseline itself."""
+    """By metric, to the baseline of the same recipe, what a search chose of it included: over the
+    seeds that both have. None for the baseline itself."""
 
     @property
     def is_baseline(self) -> bool:
@@ -113,19 +116,19 @@ def config_rows(rows: StudyRows) -> tuple[ConfigRow, ...]:
     """
     by_config: dict[Any, list[TrialRow]] = defaultdict(list)
     for trial in rows.trials:
-        by_config[_group_key(trial), _module_key(trial)].append(trial)
+        by_config[_recipe_key(trial), _module_key(trial)].append(trial)
     titles = _group_titles(rows.trials)
     placements = _compared_placements(rows.trials)
-    baselines = {group: trials for (group, module), trials in by_config.items() if not module}
+    baselines = {recipe: trials for (recipe, module), trials in by_config.items() if not module}
     configs = [
         _config(
-            titles[group],
+            titles[recipe[0]],
             sorted(trials, key=lambda trial: trial.seed),
-            baselines.get(group, ()),
+            baselines.get(recipe, ()),
             rows.metrics,
-            group in placements,
+            recipe[0] in placements,
         )
-        for (group, _), trials in by_config.items()
+        for (recipe, _), trials in by_config.items()
     ]
     groups = list(dict.fromkeys(config.group for config in configs))
     return tuple(sorted(configs, key=lambda c: (groups.index(c.group), not c.is_baseline)))
@@ -197,6 +200,7 @@ def _config(
         part=first.part,
         name=f"{first.label}, {first.placement}" if placed else first.label,
         hyperparameters=first.hyperparameters,
+        chosen=first.chosen,
         settings=first.settings,
         adjusted=first.adjusted,
         params_true=first.params_true,
@@ -226,6 +230,11 @@ def _differences(
 def _group_key(trial: TrialRow) -> tuple[Any, ...]:
     """Return what configurations must share to be compared."""
     return trial.backbone, trial.stem, trial.weights, tuple(sorted(trial.settings.items()))
+
+
+def _recipe_key(trial: TrialRow) -> tuple[Any, ...]:
+    """Return what a configuration must share with its baseline: the group, and what was chosen."""
+    return _group_key(trial), tuple(trial.chosen.items())
 
 
 def _module_key(trial: TrialRow) -> tuple[Any, ...]:

@@ -107,10 +107,10 @@ def _warnings(rows: StudyRows, groups: dict[str, list[ConfigRow]]) -> list[str]:
     if not rows.trials:
         warnings.append("No trial of this study has started.")
     for group, configs in groups.items():
-        baseline = next((c for c in configs if c.is_baseline), None)
-        if baseline is None:
+        baselines = [c for c in configs if c.is_baseline]
+        if not baselines:
             warnings.append(f"{group} has no baseline without attention: Δ cannot be computed.")
-        elif rows.compared.name not in baseline.spreads:
+        elif not any(rows.compared.name in c.spreads for c in baselines):
             warnings.append(f"The baseline of {group} has no result: Δ cannot be computed.")
         spreads = [
             c.spreads[rows.compared.name] for c in configs if rows.compared.name in c.spreads

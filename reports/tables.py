@@ -162,7 +162,8 @@ def _recipes(rows: StudyRows) -> str:
         for trial in rows.trials
     ]
     same = all(recipe == settings[0] for recipe in settings)
-    return "one recipe for all rows" if same else "recipes that differ between groups of rows"
+    text = "one recipe for all rows" if same else "recipes that differ between groups of rows"
+    return text + (f", but for {chosen(rows)}, which a search chose" if chosen(rows) else "")
 
 
 def notes(table: Table) -> list[str]:
@@ -180,6 +181,8 @@ def notes(table: Table) -> list[str]:
         "Rows are compared by the mean of the test split, as the papers do; validation chose the "
         "epoch of each trial."
     )
+    if chosen(table.rows):
+        lines.append(f"Δ only where the baseline was trained with the same {chosen(table.rows)}.")
     compared = table.rows.compared.name
     incomplete = [incomplete_text(config, compared) for config in table.configs]
     lines += [f"Not in the means: {text}." for text in incomplete if text]
@@ -206,6 +209,12 @@ def common(rows: StudyRows, setting: str) -> str:
     """Return a setting that all trials share, or all its values."""
     values = dict.fromkeys(trial.settings.get(setting, "unknown") for trial in rows.trials)
     return ", ".join(values) or "unknown"
+
+
+def chosen(rows: StudyRows) -> str:
+    """Return what a search chose of the recipe ("lr, weight_decay"); empty if nothing."""
+    fields = dict.fromkeys(field for trial in rows.trials for field in trial.chosen)
+    return ", ".join(field.removeprefix("recipe.") for field in fields)
 
 
 def seeds(rows: StudyRows) -> str:
@@ -421,6 +430,7 @@ def _record(
         "preset": config.preset,
         "part": config.part,
         **{f"attention.{key}": config.hyperparameters.get(key) for key in hyperparameters},
+        **config.chosen,
         "params_true": config.params_true,
         "params_thop_like": config.params_thop_like,
         "params_no_norm": config.params_no_norm,

@@ -118,17 +118,21 @@ def plan(spec: Path, overrides: tuple[str, ...], folder: Path, as_json: bool) ->
 def diff(spec: Path, overrides: tuple[str, ...], folder: Path) -> None:
     """Show what `sweep run` would do now.
 
-    Which trials are new, go on, are tried again, failed for good, or were left out of the grid.
+    Which trials are new, go on (also where a trial of fewer epochs ended), are tried again, failed
+    for good, or were left out of the grid.
     """
     from sweep.ledger import Ledger
+    from sweep.lengthen import beginnings
     from sweep.printing import make_console, show_changes
     from sweep.spec.load import load_space
     from sweep.standing import changes
     from sweep.study import Study
 
+    ledger = Ledger(folder)
     made = _plan_of(load_space(spec, overrides), folder)
     stored = Study(folder, made.study).stored()
-    found = changes(made, stored.plan if stored else None, Ledger(folder))
+    shorter = beginnings(made.runnable, ledger)
+    found = changes(made, stored.plan if stored else None, ledger, shorter)
     show_changes(found, make_console())
 
 
@@ -162,9 +166,10 @@ def status(study: str, folder: Path, as_json: bool) -> None:
 @click.argument("trial")
 @working_folder
 def logs(trial: str, folder: Path) -> None:
-    """Print what happened to a trial: attempts, log, and the last failure.
+    """Print what happened to a trial.
 
-    TRIAL is an id as `sweep status` prints it, or its beginning.
+    Its attempts, its log, and the traceback of its last failure. TRIAL is an id as `sweep status`
+    prints it, or its beginning.
     """
     from sweep.ledger import Ledger
     from sweep.standing import only_trial, told
@@ -198,7 +203,9 @@ def retry(study: str, folder: Path, failed: bool, runner: RunnerKind, wait: bool
     found, stored = find_study(folder, study)
     with running(found, wait=wait, tell=click.echo):
         again = put_back(stored.plan, Ledger(folder), failed_only=failed)
-    click.echo(f"{len(again)} trials are tried again")
+    if not again:
+        click.echo(f"{study}: no trial {'failed' if failed else 'failed or was stopped early'}")
+        return
     key = plan_key(found.space_path, stored.overrides)
     _run(found.space_path, stored.overrides, key, folder, runner, wait=wait)
 
@@ -218,9 +225,7 @@ def rm(study: str, folder: Path, yes: bool) -> None:
     found, stored = find_study(folder, study)
     own = own_trials(found, stored)
     if not yes:
-        click.confirm(
-            f"Remove {study}, with {len(own)} trials that no other sweep has?", abort=True
-        )
+        click.confirm(f"Remove {study}? Trials that go with it: {len(own)}", abort=True)
     remove_study(found, stored, own)
     click.echo(f"{study} is removed")
 
@@ -463,9 +468,16 @@ def _run(
     """Run what is missing of a search space, show it, and exit as it ended."""
     from sweep.display import Display
     from sweep.ledger import Ledger
+    from sweep.lengthen import beginnings
     from sweep.orchestration.run import dataset_root, missing, run_sweep, running
     from sweep.plan import make_plan
-    from sweep.printing import make_console, show_refused, show_summary, what_runs
+    from sweep.printing import (
+        make_console,
+        show_lengthened,
+        show_refused,
+        show_summary,
+        what_runs,
+    )
     from sweep.spec.load import load_space
     from sweep.study import Study
 
@@ -477,6 +489,7 @@ def _run(
     with running(Study(folder, space.general.study), wait=wait, tell=click.echo):
         todo = missing(plan, Ledger(folder)) if plan is not None else []
         console.print(what_runs(space, plan, len(todo)))
+        show_lengthened(beginnings(todo, Ledger(folder)).values(), console)
         if todo or plan is None:
             dataset_root(space)  # a missing data set is told before anything is shown to run
         with Display(todo, space.metric, console) as display:

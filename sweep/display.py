@@ -65,7 +65,7 @@ class Display:
         if self.live:
             self.live.start()
         elif self.rows:
-            self.console.print(f"running {len(self.rows)} trials")
+            self.console.print(f"running {len(self.rows)} trial{'s' * (len(self.rows) > 1)}")
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -94,7 +94,8 @@ class Display:
 
     def ended(self, trial_id: str, outcome: Outcome) -> None:
         row = self.rows[trial_id]
-        row.state = "failed" if outcome.reason else "done"
+        ended_early = "stopped" if outcome.reason else "done"
+        row.state = "failed" if outcome.kind else ended_early
         row.value = outcome.metrics.get(f"test_{self.metric}", row.value)
         row.note = outcome.reason
         self.finished.append(trial_id)
@@ -138,7 +139,7 @@ class Display:
 
     def _progress(self) -> float:
         epochs = sum(row.epochs for row in self.rows.values())
-        ended = ("done", "failed")
+        ended = ("done", "failed", "stopped")
         passed = sum(r.epochs if r.state in ended else r.epoch for r in self.rows.values())
         return passed / epochs if epochs else 1.0
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from reports.paper.audit import AuditedCell
     from reports.paper.statements import Statement
+    from sweep.lengthen import Beginning
     from sweep.orchestration.run import Summary
     from sweep.plan import Plan
     from sweep.spec.schema import Space
@@ -113,7 +115,7 @@ def show_summary(summary: Summary, folder: Path, console: Console) -> None:
 
 
 def show_standings(standings: Sequence[Standing], console: Console) -> None:
-    """Print where every trial stands."""
+    """Print where every trial stands; `sweep logs` tells what happened to one."""
     table = Table("trial", "what", "state", "attempts", "epoch", "why", "log", box=None)
     for one in standings:
         table.add_row(
@@ -123,7 +125,7 @@ def show_standings(standings: Sequence[Standing], console: Console) -> None:
             str(one.attempts),
             f"{one.epoch}/{one.epochs}",
             escape(one.reason),
-            str(one.log) if one.attempts else "",
+            str(one.log or ""),
         )
     console.print(table)
     console.print(_counted([one.state for one in standings]))
@@ -145,7 +147,19 @@ def show_changes(changes: Sequence[Change], console: Console) -> None:
 def _counted(words: Sequence[str]) -> str:
     """Return how often each word is there: "4 trials: 3 done, 1 failed"."""
     counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
-    return f"{len(words)} trials" + (f": {counts}" if counts else "")
+    return _trials(len(words)) + (f": {counts}" if counts else "")
+
+
+def _trials(count: int) -> str:
+    return f"{count} trial{'s' * (count != 1)}"
+
+
+def show_lengthened(shorter: Iterable[Beginning], console: Console) -> None:
+    """Print how many of what runs go on from trials of fewer epochs, and why others cannot."""
+    for obstacle, count in Counter(beginning.obstacle for beginning in shorter).items():
+        start = f"from the start, although there is a shorter trial: {obstacle}"
+        after = "after the last epoch of a shorter trial"
+        console.print(f"to run: {count} {start if obstacle else after}", markup=False)
 
 
 def what_runs(space: Space, plan: Plan | None, count: int) -> str:
@@ -154,7 +168,7 @@ def what_runs(space: Space, plan: Plan | None, count: int) -> str:
     if plan is None:
         return f"{study}: {_searched(space)}"
     trials = len(plan.runnable)
-    return f"{study}: {trials} trials, {trials - count} settled, {count} to run"
+    return f"{study}: {_trials(trials)}, {trials - count} settled, {count} to run"
 
 
 def _searched(space: Space) -> str:

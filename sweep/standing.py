@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sweep.errors import UserError
-from sweep.ledger import Entry, Ledger
+from sweep.ledger import Entry, Ledger, Share
 from sweep.plan import Plan, PlannedTrial
 from sweep.registry import nearest
 from sweep.study import StoredStudy
 
-Step = Literal["new", "goes on", "again", "done", "stopped", "failed", "left out"]
-"""What the next run does with a trial: trains it; goes on after its last epoch; tries it again
-after a passing failure; nothing, for three reasons; nothing, because the grid has it no more."""
+if TYPE_CHECKING:
+    from sweep.lengthen import Beginning
+
+Step = Literal["new", "goes on", "tried again", "done", "stopped", "failed", "left out"]
+"""What the next run does with a trial: trains it; goes on after its last epoch, or that of a trial
+of fewer epochs; tries it again after a passing failure; nothing, for three reasons; nothing,
+because the grid has it no more."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ class Standing:
     epochs: int
     reason: str
     """Why it failed, was stopped, or has more of the machine than the space says."""
-    log: Path
+    log: Path | None
+    """What happened to it that is no measurement; None if nothing did."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Change:
     planned: PlannedTrial
     step: Step
     epoch: int
+    """The last one that was measured."""
     reason: str
 
 
@@ -55,9 +61,18 @@ def standings(study: StoredStudy, ledger: Ledger) -> list[Standing]:
     return [replace(t, state="not needed") if t.state == "planned" else t for t in trials]
 
 
-def changes(plan: Plan, before: Plan | None, ledger: Ledger) -> list[Change]:
-    """Return what a run does with the trials of a plan, and of the one before it."""
-    found = [_change(planned, ledger) for planned in plan.runnable]
+def changes(
+    plan: Plan, before: Plan | None, ledger: Ledger, shorter: Mapping[str, Beginning]
+) -> list[Change]:
+    """Return what a run does with the trials of a plan, and of the one before it.
+
+    Args:
+        plan: what the sweep is now.
+        before: what it was at the last run, if there was one.
+        ledger: where its trials stand.
+        shorter: of trials that were not begun, those of fewer epochs; see ``beginnings``.
+    """
+    found = [_change(p, ledger, shorter.get(p.trial.trial_id)) for p in plan.runnable]
     kept = {planned.trial.trial_id for planned in plan.runnable}
     for planned in before.runnable if before else ():
         if planned.trial.trial_id not in kept:
@@ -96,7 +111,7 @@ def put_back(plan: Plan, ledger: Ledger, *, failed_only: bool) -> list[PlannedTr
     return found
 
 
-def told(events: Iterable[dict[str, object]]) -> list[str]:
+def told(events: Iterable[dict[str, Any]]) -> list[str]:
     """Return the history of a trial as lines of text."""
     return [_line(event) for event in events]
 
@@ -104,16 +119,16 @@ def told(events: Iterable[dict[str, object]]) -> list[str]:
 def _standing(planned: PlannedTrial, ledger: Ledger) -> Standing:
     trial = planned.trial
     entry = ledger.entry(trial.trial_id)
-    journal = ledger.journal(trial.trial_id)
+    log = ledger.log_path(trial.trial_id)
     return Standing(
         trial_id=trial.trial_id,
         name=planned.name,
         state=_state(entry, trial.trial_id, ledger),
         attempts=entry.attempts,
-        epoch=max((line.epoch for line in journal), default=0),
+        epoch=_last_epoch(trial.trial_id, ledger),
         epochs=trial.recipe.epochs,
         reason=entry.reason or _enlarged(entry),
-        log=ledger.log_path(trial.trial_id),
+        log=log if log.exists() else None,
     )
 
 
@@ -126,25 +141,44 @@ def _state(entry: Entry, trial_id: str, ledger: Ledger) -> str:
 def _enlarged(entry: Entry) -> str:
     if entry.larger is None:
         return ""
-    pieces = f", batches in {entry.larger.accumulate} pieces" * (entry.larger.accumulate > 1)
-    return f"did not fit: {entry.larger.gpus:g} GPU{pieces}"
+    return f"did not fit in less than {_shared(entry.larger)}"
 
 
-def _change(planned: PlannedTrial, ledger: Ledger) -> Change:
+def _shared(share: Share) -> str:
+    pieces = f", batches in {share.accumulate} pieces" * (share.accumulate > 1)
+    return f"{share.cpus} CPU, {share.gpus:g} GPU{pieces}"
+
+
+def _change(planned: PlannedTrial, ledger: Ledger, shorter: Beginning | None) -> Change:
     trial_id = planned.trial.trial_id
     entry = ledger.entry(trial_id)
-    epoch = max((line.epoch for line in ledger.journal(trial_id)), default=0)
+    epoch = _last_epoch(trial_id, ledger)
     if entry.state == "failed":
-        step: Step = "failed" if entry.settled else "again"
+        step: Step = "failed" if entry.settled else "tried again"
     elif entry.state == "done" or entry.state == "stopped":
         step = entry.state
+    elif shorter is not None and not epoch:
+        return _lengthened(planned, shorter)
     else:
         step = "goes on" if epoch else "new"
     return Change(planned, step, epoch, entry.reason)
 
 
-def _line(event: dict[str, object]) -> str:
-    then = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(str(event["time"]))))
-    known = ("event", "time", "epochs")
-    more = ", ".join(f"{key} {value}" for key, value in event.items() if key not in known)
-    return f"{then} {event['event']} after epoch {event['epochs']}" + (f": {more}" if more else "")
+def _lengthened(planned: PlannedTrial, shorter: Beginning) -> Change:
+    origin = f"epoch {shorter.epochs} of trial {shorter.trial_id}"
+    if shorter.obstacle:
+        return Change(planned, "new", 0, f"not from {origin}: {shorter.obstacle}")
+    return Change(planned, "goes on", shorter.epochs, f"from {origin}")
+
+
+def _last_epoch(trial_id: str, ledger: Ledger) -> int:
+    return max((line.epoch for line in ledger.journal(trial_id)), default=0)
+
+
+def _line(event: dict[str, Any]) -> str:
+    then = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event["time"]))
+    more = [f"{k} {v}" for k, v in event.items() if k not in ("event", "time", "epochs", "share")]
+    if "share" in event:
+        more.insert(0, _shared(Share(**event["share"])))
+    head = f"{then} {event['event']} after epoch {event['epochs']}"
+    return ": ".join([head, ", ".join(more)] if more else [head])

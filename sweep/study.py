@@ -109,6 +109,9 @@ def find_study(folder: Path, name: str) -> tuple[Study, StoredStudy]:
     if stored is not None:
         return study, stored
     known = studies(folder)
+    if name in known:
+        stale = study.path / "plan.json"
+        raise UserError(f"{stale} is damaged or of another version; `sweep run SPEC` makes it anew")
     if not known:
         raise UserError(f"no sweep was run in {folder} yet; `sweep run SPEC` runs one")
     guess = nearest(name, known)

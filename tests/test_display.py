@@ -3,16 +3,48 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
+from spec.spaces import space_of
 
 from sweep.display import Display
+from sweep.orchestration.attempt import Outcome
+from sweep.plan import PlannedTrial, make_plan
+
+METRICS = {"val_top1": 0.25, "epoch_seconds": 1.0}
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_nothing_to_run_is_shown_too(terminal: bool) -> None:
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=80)
-    with Display([], "top1", console):
-        pass
-    assert "0 trials" in console.file.getvalue() or "0/0 trials" in console.file.getvalue()
+@pytest.fixture
+def trials(tmp_path: Path) -> list[PlannedTrial]:
+    return list(make_plan(space_of(tmp_path, seeds="[0, 1, 2]")).trials)
+
+
+def console(*, terminal: bool) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=80)
+
+
+def test_nothing_to_run_is_shown_on_a_terminal() -> None:
+    for terminal, shown in ((True, "0/0 trials"), (False, "")):
+        where = console(terminal=terminal)
+        with Display([], "top1", where):
+            pass
+        assert shown in where.file.getvalue()
+
+
+def test_how_a_trial_ended(trials: list[PlannedTrial]) -> None:
+    where = console(terminal=False)
+    ends = {
+        "done, test top1 0.5000": Outcome({"test_top1": 0.5}),
+        "stopped, asha: not among the best": Outcome(METRICS, "asha: not among the best"),
+        "failed, loss is nan": Outcome({}, "loss is nan", "final"),
+    }
+    with Display(trials, "top1", where) as display:
+        for planned, outcome in zip(trials, ends.values(), strict=True):
+            display.started(planned.trial.trial_id)
+            display.ended(planned.trial.trial_id, outcome)
+    lines = where.file.getvalue().splitlines()
+    assert lines[0] == "running 3 trials"
+    for number, (line, planned, end) in enumerate(zip(lines[1:], trials, ends, strict=True), 1):
+        assert line.startswith(f"[{number}/3] {planned.name}: {end}; ")

@@ -1,19 +1,15 @@
-"""What a plan says of a trial, and when a stored plan is still the plan."""
+"""What a plan says of a trial."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
-from plugin.distribution import write_distribution
-from spec.spaces import Result, call, space_of, text_of
+from spec.spaces import Result, call, text_of
 
-import sweep.plan
-from sweep.ledger import Ledger
-from sweep.plan import make_plan, plan_key, plan_record, plan_rows, stored_plan
-from sweep.spec.document import SpecError
+from sweep.ledger import Ledger, Share
+from sweep.plan import make_plan, plan_rows
 from sweep.spec.load import load_space
 
 FIELDS = {
@@ -96,7 +92,7 @@ def test_a_trial_with_a_result_is_done() -> None:
     plan(**MIXED)
     made = make_plan(load_space(Path("space.yaml")))
     ledger = Ledger(Path("sweeps"))
-    ledger.begin(made.trials[2].trial)
+    ledger.begin(made.trials[2].trial, Share(1, 0))
     assert [row["status"] for row in plan_rows(made, ledger)][2] == "planned"
     ledger.finish(made.trials[2].trial.trial_id, {})
     assert json.loads(plan("--json", **MIXED).out)[2]["status"] == "done"
@@ -128,7 +124,7 @@ def test_the_table_shows_what_constraints_prune_and_with_what_it_costs() -> None
 def test_a_pruned_trial_with_a_result_stays_pruned() -> None:
     made = make_plan(load_space(written(attention="[eca]")))
     ledger = Ledger(Path("sweeps"))
-    ledger.begin(made.trials[0].trial)
+    ledger.begin(made.trials[0].trial, Share(1, 0))
     ledger.finish(made.trials[0].trial.trial_id, {})
     fields = {"attention": "[eca]", "constraints": "{max_params_m: 1}"}
     assert json.loads(plan("--json", **fields).out)[0]["status"] == "pruned"
@@ -139,7 +135,7 @@ def test_run_counts_what_is_pruned() -> None:
     result = call("run", written(**fields))
     assert result.out.splitlines()[:2] == [
         "pruned by constraints: 4 of 4",
-        "small: 0 trials, 0 done, 0 to run",
+        "small: 0 trials, 0 settled, 0 to run",
     ]
 
 
@@ -209,92 +205,3 @@ def test_an_image_that_does_not_suit_a_detector_is_said_where_it_stands(
     (line,) = result.err.splitlines()
     assert line.startswith("error: space.yaml:")
     assert f"dataset.image_size: {size} is not a multiple of 32, as {backbone} needs" in line
-
-
-def key(*overrides: str, **fields: str | None) -> str:
-    Path("space.yaml").write_text(text_of(**fields), encoding="utf-8")
-    return plan_key(Path("space.yaml"), overrides)
-
-
-def test_the_key_follows_the_data_of_a_space_and_not_its_text() -> None:
-    before = key()
-    assert key() == before
-    Path("space.yaml").write_text("# a comment\n" + text_of().replace("[0]", "\n  - 0"))
-    assert plan_key(Path("space.yaml"), ()) == before
-    assert key("seeds=[0]") == before
-    assert len({before, key(seeds="[1]"), key("seeds=[2]"), key("recipe.lr=1")}) == 4
-
-
-@pytest.mark.parametrize("override", ["nonsense", "study.x=1", "recipe={lr: 1, lr: 2}"])
-def test_a_wrong_override_is_never_the_key_of_a_plan(override: str) -> None:
-    assert key(override) != key()
-    with pytest.raises(SpecError):
-        load_space(Path("space.yaml"), (override,))
-
-
-def test_the_key_follows_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "package"
-    (package / "deep").mkdir(parents=True)
-    code = package / "deep" / "module.py"
-    code.write_text("a = 1\n")
-    monkeypatch.setattr(sweep.plan, "__file__", str(package / "plan.py"))
-    before = key()
-    shutil.copystat(__file__, code)
-    touched = key()
-    code.write_text("a = 12\n")
-    shutil.copystat(__file__, code)  # the same time, another size
-    (package / "new.py").write_text("")
-    assert len({before, touched, key()}) == 3
-
-
-def test_the_key_follows_the_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = [key()]
-    for version in ("1", "2"):
-        site = tmp_path / f"site{version}"
-        write_distribution(site, "mine", version, {"sweep.attention mine": "mine"})
-        with monkeypatch.context() as patch:
-            patch.syspath_prepend(site)
-            keys.append(key())
-    assert len(set(keys)) == 3
-    assert key() == keys[0]
-
-
-def test_a_stored_plan_is_found_under_its_key_only(tmp_path: Path) -> None:
-    made = make_plan(space_of(tmp_path, **MIXED))
-    path = tmp_path / "plan.json"
-    assert stored_plan(path, "k") is None
-    path.write_text(plan_record(made, "k"), encoding="utf-8")
-    assert stored_plan(path, "k") == made
-    assert stored_plan(path, "other") is None
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"key": "k"}', '{"key": "k", "plan": {}}'])
-def test_what_is_no_plan_is_made_anew(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "plan.json"
-    path.write_text(text)
-    assert stored_plan(path, "k") is None
-
-
-def test_other_images_make_another_plan(tmp_path: Path) -> None:
-    images = tmp_path / "images"
-    for name in ("ant/1.png", "ant/2.png", "bee/1.png", "bee/2.png"):
-        for split in ("train", "test"):
-            (images / split / name).parent.mkdir(parents=True, exist_ok=True)
-            (images / split / name).write_bytes(b"12")
-    fields = {"dataset": f"{{name: imagefolder, root: '{images}', val_size: 2}}"}
-    made = make_plan(space_of(tmp_path, **fields))
-    path = tmp_path / "plan.json"
-    path.write_text(plan_record(made, "k"), encoding="utf-8")
-    assert stored_plan(path, "k") == made
-
-    (images / "train/ant/2.png").write_bytes(b"123")
-    assert stored_plan(path, "k") is None
-    changed = make_plan(space_of(tmp_path, **fields))
-    assert changed.trials[0].trial.trial_id != made.trials[0].trial.trial_id
-
-    moved = images.rename(tmp_path / "moved")
-    again = make_plan(space_of(tmp_path, dataset=fields["dataset"].replace("/images", "/moved")))
-    assert again.trials[0].trial.trial_id == changed.trials[0].trial.trial_id
-    shutil.rmtree(moved)
-    path.write_text(plan_record(again, "k"), encoding="utf-8")
-    assert stored_plan(path, "k") is None

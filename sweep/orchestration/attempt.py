@@ -169,11 +169,15 @@ def _latency(trial: Trial, device: torch.device) -> float:
 
 
 def _continue(donor: str, trial_id: str, ledger: Ledger) -> None:
-    """Give a trial that has none the checkpoints of a shorter one."""
+    """Give a trial that has no checkpoint the last one of a shorter trial."""
     own = Checkpoints(ledger.checkpoint_folder(trial_id))
-    if not own.exists():
+    if own.exists():
+        return
+    try:
         own.copy(ledger.checkpoint_folder(donor))
         ledger.note(trial_id, f"goes on from the checkpoint of trial {donor}, of fewer epochs")
+    except FileNotFoundError:  # that trial ended meanwhile, or was removed
+        ledger.note(trial_id, f"starts anew: trial {donor} has no checkpoint any more")
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def enlarged(share: Share, batch_size: int, accumulate: int) -> Share | None:
         batch_size: of its recipe.
         accumulate: of its recipe.
     """
-    if share.gpus < 1:
+    if 0 < share.gpus < 1:
         return Share(share.cpus, min(1.0, 2 * share.gpus), share.accumulate)
     pieces = 2 * share.accumulate
     if batch_size < 2 * accumulate * pieces:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sweep.ledger import Ledger, Share
+from sweep.lengthen import beginnings
 from sweep.orchestration.attempt import Job
-from sweep.orchestration.lengthen import beginnings
 from sweep.plan import Plan, PlannedTrial
 from sweep.spec.schema import Space
 from sweep.spec.trial import Trial

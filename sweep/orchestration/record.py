@@ -11,7 +11,7 @@ from typing import Any
 
 from sweep import __version__
 from sweep.plan import Plan, PlannedTrial
-from sweep.spec.schema import Space
+from sweep.spec.schema import Space, is_range
 from sweep.tracking import names
 from sweep.tracking.delivery import SweepRecord, TrialRecord
 
@@ -26,7 +26,11 @@ def sweep_record(space: Space, plan: Plan) -> SweepRecord:
         study=plan.study,
         question=plan.question,
         metric=plan.metric,
-        tags={names.REFUSED: _short_list(list(refused)), **_versions()},
+        tags={
+            names.REFUSED: _short_list(list(refused)),
+            names.SEARCHED: json.dumps(_searched(space)),
+            **_versions(),
+        },
         artifacts={
             "search_space.yaml": space.document.text,
             "resolved.json": _json(space.document.data),
@@ -45,6 +49,14 @@ def trial_record(planned: PlannedTrial) -> TrialRecord:
         planned.cost.model_dump() if planned.cost else {},
         planned.reason if planned.status == "adjusted" else "",
     )
+
+
+def _searched(space: Space) -> list[str]:
+    """Return the parameters of recipes of which a search has a range."""
+    backbones = [b for b in space.document.data["backbones"] if isinstance(b, dict)]
+    recipes = [entry.get("recipe") or {} for entry in (space.document.data, *backbones)]
+    fields = {field for recipe in recipes for field, value in recipe.items() if is_range(value)}
+    return [f"recipe.{field}" for field in sorted(fields)]
 
 
 def _short_list(items: list[tuple[str, str, str]]) -> str:

@@ -52,6 +52,8 @@ DEVICE = "sweep.device"
 REFUSED = "sweep.refused"
 """Tag of a parent run, JSON: count, and items of [label, backbone, reason], of what cannot exist;
 the first ones where the tag has no room for all."""
+SEARCHED = "sweep.searched"
+"""Tag of a parent run, JSON: the parameters of its trials' recipes that a search chose."""
 ANSWERS = "sweep.answers"
 """Tag of a parent run, JSON: what a paired study found, a sentence for each comparison."""
 ENVIRONMENT = "sweep.env."

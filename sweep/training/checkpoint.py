@@ -52,13 +52,18 @@ class Checkpoints:
         return (self.folder / MANIFEST).is_file()
 
     def copy(self, source: Path) -> None:
-        """Take over the checkpoints of another folder; what is damaged there is so here."""
+        """Take over the epochs of another folder; what is damaged there is so here.
+
+        Raises:
+            FileNotFoundError: there are none, or their files were removed meanwhile.
+        """
+        entries = Checkpoints(source)._entries()
+        if not entries:
+            raise FileNotFoundError(f"{source} has no epoch to go on from")
         self.folder.mkdir(parents=True, exist_ok=True)
-        manifest = (source / MANIFEST).read_text(encoding="utf-8")
-        for entry in json.loads(manifest)["epochs"]:
-            for part in entry.values():
-                shutil.copy2(source / part["file"], self.folder)
-        write_text(self.folder / MANIFEST, manifest)
+        for part in (part for entry in entries for part in entry.values()):
+            shutil.copy2(source / part["file"], self.folder)
+        self._commit(entries)
 
     def reduce(self, keep: Literal["none", "best", "last"]) -> None:
         """Leave of a trial that has ended nothing, its best weights, or also its last state."""

@@ -53,3 +53,4 @@ def test_pieces_keep_two_images() -> None:
     assert enlarged(Share(1, 1.0), batch_size=12, accumulate=3) == Share(1, 1.0, 2)
     assert enlarged(Share(1, 1.0, 2), batch_size=12, accumulate=3) is None
     assert enlarged(Share(1, 0.7), batch_size=2, accumulate=1) == Share(1, 1.0)
+    assert enlarged(Share(1, 0.0), batch_size=4, accumulate=1) == Share(1, 0.0, 2)

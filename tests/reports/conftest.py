@@ -46,6 +46,7 @@ def trial() -> Callable[..., TrialRow]:
             "part": None,
             "label": label,
             "hyperparameters": {} if attention == "none" else {"kind": label},
+            "chosen": {},
             "settings": {"task": "classification", "dataset": "digits", "recipe.epochs": "5"},
             "seed": seed,
             "status": "done",

@@ -7,7 +7,7 @@ import pytest
 
 from reports.rows import study_rows, trials_frame
 from sweep.errors import UserError
-from sweep.orchestration.run import _short_list
+from sweep.orchestration.record import _short_list
 from sweep.tracking.reading import Refusal, _refusals, read_study
 
 

@@ -14,7 +14,8 @@ from spec.spaces import call
 from reports.figures import accuracy_against_parameters, save
 from reports.html import page
 from reports.render import write_report
-from reports.rows import StudyRows
+from reports.rows import StudyRows, TrialRow
+from reports.stats import config_rows
 from reports.summary import summarise
 from reports.tables import Table
 from sweep.errors import UserError
@@ -77,6 +78,17 @@ def test_the_page_lists_everything(mixed: Table, tmp_path: Path) -> None:
     assert "not a finite number" in parsed.words
     for fact in ("abc123", "CPU x86_64, 1 threads", "2.9", "epochs 5", "digits", "Does it help?"):
         assert fact in parsed.words
+
+
+def test_trials_that_were_stopped_are_listed_with_the_reason(
+    trial: Callable[..., TrialRow], study: Callable[..., StudyRows], tmp_path: Path
+) -> None:
+    reason = "asha: val_top1 0.31 after epoch 3 is not among the best third"
+    rows = study([trial("ELA", 0), trial("ELA", 1, status="stopped", reason=reason)])
+    _, parsed = _page(Table(rows, config_rows(rows)), tmp_path)
+    assert reason in parsed.words
+    assert "stopped" in parsed.ids
+    assert "failed" not in parsed.ids
 
 
 def test_an_empty_study_says_so(study: Callable[..., StudyRows], tmp_path: Path) -> None:

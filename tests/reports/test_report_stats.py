@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from reports.stats import (
     spread,
 )
 from reports.summary import summarise
+from reports.tables import Table, markdown
 
 Make = Callable[..., TrialRow]
 Study = Callable[..., StudyRows]
@@ -69,6 +71,40 @@ def test_recipes_are_never_mixed(trial: Make, study: Study) -> None:
     trials = [trial("ELA", 0, 0.5), trial("ELA", 1, 0.9, settings=other)]
     groups = by_group(config_rows(study(trials)))
     assert set(groups) == {"ResNet-18, recipe.epochs 5", "ResNet-18, recipe.epochs 90"}
+
+
+def test_recipes_that_a_search_chose_are_configurations(trial: Make, study: Study) -> None:
+    """Each compares with the baseline of its own recipe, and none is a seed of another."""
+    trials = [
+        replace(trial(label, seed, top1), label=f"{label}, lr {lr}", chosen={"recipe.lr": lr})
+        for label, lr, seed, top1 in (
+            ("ELA", "0.1", 0, 0.8),
+            ("ELA", "0.1", 1, 0.7),
+            ("ELA", "0.3", 0, 0.9),
+            ("baseline", "0.1", 0, 0.5),
+            ("baseline", "0.2", 0, 0.6),
+        )
+    ]
+    rows = study(trials)
+    (group,) = by_group(config_rows(rows)).values()
+    found = {c.name: (c.spreads["top1"].n, c.differences.get("top1")) for c in group}
+    assert list(found) == ["baseline, lr 0.1", "baseline, lr 0.2", "ELA, lr 0.1", "ELA, lr 0.3"]
+    assert [n for n, _ in found.values()] == [1, 1, 2, 1]
+    assert found["ELA, lr 0.1"][1].mean == pytest.approx(0.3)
+    assert found["ELA, lr 0.3"][1] is None
+    table = Table(rows, tuple(group))
+    assert "one recipe for all rows, but for lr, which a search chose" in markdown(table)
+    assert "Δ only where the baseline was trained with the same lr." in markdown(table)
+    assert summarise(rows, group).warnings == ()
+
+
+def test_what_was_stopped_early_enters_no_mean(trial: Make, study: Study) -> None:
+    trials = [trial("ELA", 0, 0.8), trial("ELA", 1, 0.99, status="stopped")]
+    rows = study(trials)
+    (config,) = config_rows(rows)
+    assert (config.spreads["top1"].n, config.spreads["top1"].mean) == (1, 0.8)
+    assert "1 done, 0 failed, 1 stopped early" in summarise(rows, [config]).trials
+    assert "ELA: 1 stopped early of 2 trials" in markdown(Table(rows, (config,)))
 
 
 def test_what_did_not_finish_enters_no_mean_and_is_counted(trial: Make, study: Study) -> None:

@@ -28,8 +28,8 @@ class Beginning:
 
 
 def beginnings(trials: Iterable[PlannedTrial], ledger: Ledger) -> dict[str, Beginning]:
-    """Return of each trial that was not begun yet the longest that is its beginning, if any is."""
-    new = [p.trial for p in trials if ledger.entry(p.trial.trial_id).attempts == 0]
+    """Return of each trial that has no epoch yet the longest that is its beginning, if any is."""
+    new = [p.trial for p in trials if not ledger.journal(p.trial.trial_id)]
     if not new:
         return {}
     known: dict[str, list[Trial]] = {}
@@ -43,8 +43,9 @@ def beginnings(trials: Iterable[PlannedTrial], ledger: Ledger) -> dict[str, Begi
             for other in known.get(trial.lineage, ())
             if other.recipe.epochs < trial.recipe.epochs
         ]
-        if shorter:
-            found[trial.trial_id] = max(shorter, key=lambda b: (not b.obstacle, b.epochs))
+        trained = [beginning for beginning in shorter if beginning.epochs]
+        if trained:
+            found[trial.trial_id] = max(trained, key=lambda b: (not b.obstacle, b.epochs))
     return found
 
 
@@ -52,7 +53,7 @@ def _beginning(trial: Trial, ledger: Ledger) -> Beginning:
     trial_id = trial.trial_id
     obstacle = ""
     if not trial.recipe.open_ended:
-        obstacle = f"in schedule {trial.recipe.schedule!r} every epoch depends on their number"
+        obstacle = f"with schedule {trial.recipe.schedule!r} every epoch depends on their number"
     elif not Checkpoints(ledger.checkpoint_folder(trial_id)).exists():
-        obstacle = "its last state was not kept (keep_checkpoints: last)"
+        obstacle = "its last state was not kept (keep_checkpoints: last keeps it)"
     return Beginning(trial_id, len(ledger.journal(trial_id)), obstacle)
