@@ -487,7 +487,8 @@ def _run(
     if plan is not None:
         show_refused(plan, console)
     with running(Study(folder, space.general.study), wait=wait, tell=click.echo):
-        todo = missing(plan, Ledger(folder)) if plan is not None else []
+        scheduled = space.scheduler.method != "none"
+        todo = missing(plan, Ledger(folder), scheduled=scheduled) if plan is not None else []
         console.print(what_runs(space, plan, len(todo)))
         show_lengthened(beginnings(todo, Ledger(folder)).values(), console)
         if todo or plan is None:
@@ -529,8 +530,8 @@ def _nothing_to_do(spec: Path, overrides: tuple[str, ...], key: str, folder: Pat
     ids = [p.trial.trial_id for p in plan.runnable]
     states = [ledger.entry(trial_id).state for trial_id in ids]
     for trial_id, state in zip(ids, states, strict=True):
-        # "planned" in a complete study: it has its answer without the trial.
-        if state != "planned" and not is_delivered(ledger, trial_id, uri, plan.study):
+        unneeded = state == "planned" and stored.kind == "paired"  # it has its answer already
+        if not unneeded and not is_delivered(ledger, trial_id, uri, plan.study):
             return False
     console = make_console()
     show_refused(plan, console)

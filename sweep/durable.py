@@ -12,11 +12,18 @@ import json
 import os
 import zlib
 from collections.abc import Iterable
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
+
+from sweep.errors import UserError
 
 VERSION = 1
-"""Of records and logs; one of another version is not read."""
+"""Of records and logs; one of an older version is not read."""
+
+
+class NewerVersionError(UserError, ValueError):
+    """A file that a newer version of this package has written."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -40,13 +47,13 @@ def write_bytes(path: Path, content: bytes) -> None:
     sync(path.parent)
 
 
-def remove_partials(folder: Path) -> None:
-    """Remove what a process that was killed left of files that never were whole.
+def remove_partials(path: Path) -> None:
+    """Remove what a process that was killed left of a file that never was whole.
 
-    Nobody else may be writing in the folder.
+    Nobody else may be writing the file.
     """
-    for partial in folder.glob(".*.partial"):
-        partial.unlink()
+    for partial in path.parent.glob(f".{path.name}.*.partial"):
+        partial.unlink(missing_ok=True)
 
 
 def sync(folder: Path) -> None:
@@ -64,9 +71,13 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """Return a record as it was written, or None if there is none or it is damaged."""
+    """Return a record as it was written, or None if there is none or it is damaged.
+
+    Raises:
+        NewerVersionError: a newer version of this package wrote it.
+    """
     try:
-        return _opened(path.read_text(encoding="utf-8"))
+        return _opened(path.read_text(encoding="utf-8"), path)
     except (FileNotFoundError, UnicodeDecodeError):
         return None
 
@@ -79,13 +90,15 @@ def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
 def append_line(path: Path, line: dict[str, Any]) -> None:
     """Add a line to a log, one process at a time; a torn one before it is cut off."""
     created = not path.exists()
-    with path.open("ab+") as file:
+    # Without a buffer: what a full disk did not take must not be written later.
+    with path.open("ab+", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         end = _end_of_whole_lines(file)
         file.truncate(end)
+        text = (json.dumps(_sealed(line)) + "\n").encode()
         try:
-            file.write((json.dumps(_sealed(line)) + "\n").encode())
-            file.flush()
+            while text:
+                text = text[file.write(text) :]
             os.fsync(file.fileno())
         except OSError:
             file.truncate(end)
@@ -95,28 +108,35 @@ def append_line(path: Path, line: dict[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a log that are whole and undamaged, in their order."""
+    """Return the lines of a log that are whole and undamaged, in their order.
+
+    Raises:
+        NewerVersionError: a newer version of this package wrote one.
+    """
     try:
         texts = path.read_bytes().split(b"\n")[:-1]  # what comes after the last end was torn
     except FileNotFoundError:
         return []
-    lines = [_opened(text.decode(errors="replace")) for text in texts]
+    lines = [_opened(text.decode(errors="replace"), path) for text in texts]
     return [line for line in lines if line is not None]
 
 
 def _sealed(content: dict[str, Any]) -> dict[str, Any]:
-    return {"version": VERSION, "crc32": _checksum(content), **content}
+    return {**content, "version": VERSION, "crc32": _checksum(content)}
 
 
-def _opened(text: str) -> dict[str, Any] | None:
+def _opened(text: str, path: Path) -> dict[str, Any] | None:
     """Return what was sealed, or None if it is not as it was."""
     try:
         content = json.loads(text)
         version, checksum = content.pop("version"), content.pop("crc32")
     except (ValueError, KeyError, AttributeError, TypeError):
         return None
-    whole = version == VERSION and checksum == _checksum(content)
-    return content if whole else None
+    if checksum != _checksum(content):
+        return None
+    if isinstance(version, int) and version > VERSION:
+        raise NewerVersionError(f"{path} was written by a newer version of sweep")
+    return content if version == VERSION else None
 
 
 def _checksum(content: dict[str, Any]) -> str:
@@ -124,7 +144,7 @@ def _checksum(content: dict[str, Any]) -> str:
     return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
 
 
-def _end_of_whole_lines(log: BinaryIO) -> int:
+def _end_of_whole_lines(log: FileIO) -> int:
     """Return the length of a log up to the end of its last whole line."""
     log.seek(0)
     return log.read().rfind(b"\n") + 1

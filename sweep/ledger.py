@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweep.durable import (
+    NewerVersionError,
     append_line,
     read_lines,
     read_record,
@@ -85,8 +86,15 @@ class Entry:
 
     @property
     def settled(self) -> bool:
-        """Whether no run of a sweep will work on the trial again by itself."""
-        return self.state in ("done", "stopped") or (self.state, self.kind) == ("failed", "final")
+        """Whether the trial is done, or has failed for good."""
+        return self.state == "done" or (self.state, self.kind) == ("failed", "final")
+
+    def settled_for(self, *, scheduled: bool) -> bool:
+        """Tell whether no run of a sweep will work on the trial again by itself.
+
+        One that a scheduler stopped is to be trained to its end where a sweep has none.
+        """
+        return self.settled or (scheduled and self.state == "stopped")
 
 
 @dataclass(frozen=True)
@@ -172,7 +180,10 @@ class Ledger:
     def trial(self, trial_id: str) -> Trial | None:
         """Return what a trial is, as its last attempt wrote it; None if that is not known."""
         record = read_record(self.trial_folder(trial_id) / "trial.json")
-        return Trial.model_validate(record) if record else None
+        try:
+            return Trial.model_validate(record) if record else None
+        except ValueError:
+            return None  # its fields were others then
 
     def result(self, trial_id: str) -> dict[str, Any] | None:
         """Return the result of a finished trial, else None."""
@@ -190,10 +201,10 @@ class Ledger:
 
     def begin(self, trial: Trial, share: Share) -> None:
         """Note that an attempt at a trial starts now, in this process."""
-        remove_partials(self.trial_folder(trial.trial_id))
-        write_record(
-            self.trial_folder(trial.trial_id) / "trial.json", trial.model_dump(mode="json")
-        )
+        folder = self.trial_folder(trial.trial_id)
+        for name in ("trial.json", "result.json", "failure.txt"):
+            remove_partials(folder / name)
+        write_record(folder / "trial.json", trial.model_dump(mode="json"))
         who = {"pid": os.getpid(), "host": platform.node()}
         self._note_event(trial.trial_id, "begin", share=vars(share), **who)
 
@@ -204,13 +215,12 @@ class Ledger:
         line = JournalLine(epoch, time.time_ns() // 1_000_000, metrics)
         append_line(self._journal_path(trial_id), vars(line))
 
-    def finish(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Store the result of a trial; from here on it never runs again."""
+    def store_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Store the result of a trial; from here on it is never trained again."""
         write_record(self.trial_folder(trial_id) / "result.json", result)
-        self.close(trial_id)
 
-    def close(self, trial_id: str) -> None:
-        """Note that a trial whose result is stored is done."""
+    def finish(self, trial_id: str) -> None:
+        """Note that a trial whose result is stored is done, and has left no more than is kept."""
         self._note_event(trial_id, "finish", pid=os.getpid())
 
     def adopt(
@@ -347,4 +357,4 @@ def _after(entry: Entry, event: dict[str, Any], *, fruitful: bool) -> Entry:
             full = entry.full or entry.state == "stopped"
             return replace(entry, state="planned", kind=None, reason="", fruitless=0, full=full)
         case unknown:
-            raise ValueError(f"history of a newer version: event {unknown!r}")
+            raise NewerVersionError(f"a newer version of sweep noted an event {unknown!r}")

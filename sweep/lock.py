@@ -47,7 +47,15 @@ class Lock:
         file = self.path.open("a+", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            ours = self.path.exists() and os.path.samestat(
+                os.fstat(file.fileno()), self.path.stat()
+            )
+        except OSError as error:
+            file.close()
+            if isinstance(error, BlockingIOError | FileNotFoundError):
+                return False
+            raise
+        if not ours:  # the file was removed while this one was opened
             file.close()
             return False
         file.truncate(0)

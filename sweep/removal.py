@@ -15,10 +15,18 @@ from sweep.tracking.store import tracking_uri
 
 
 def own_trials(study: Study, stored: StoredStudy) -> list[str]:
-    """Return the trials of a sweep that no other one has, those that left its grid included."""
+    """Return the trials of a sweep that no other one has, those that left its grid included.
+
+    Raises:
+        FolderError: the plan of another one cannot be read.
+    """
     ledger = Ledger(study.folder)
-    others = [Study(study.folder, n).stored() for n in studies(study.folder) if n != study.name]
-    taken = {p.trial.trial_id for other in others if other for p in other.plan.trials}
+    taken: set[str] = set()
+    for name in studies(study.folder):
+        other = Study(study.folder, name).stored()
+        if other is None:
+            raise FolderError(f"the plan of {name} cannot be read, so what it shares is not known")
+        taken |= {p.trial.trial_id for p in other.plan.trials if name != study.name}
     planned = {p.trial.trial_id for p in stored.plan.trials}
     return [
         trial_id

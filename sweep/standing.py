@@ -56,7 +56,7 @@ class Change:
 def standings(study: StoredStudy, ledger: Ledger) -> list[Standing]:
     """Return where every trial of a sweep stands, in the order of its plan."""
     trials = [_standing(planned, ledger) for planned in study.plan.runnable]
-    if not study.complete:
+    if not study.complete or study.kind != "paired":
         return trials
     return [replace(t, state="not needed") if t.state == "planned" else t for t in trials]
 

@@ -43,7 +43,9 @@ class StoredStudy(BaseModel):
     key: str
     """Of the plan; see ``plan_key``."""
     complete: bool
-    """Whether MLflow has all of it too."""
+    """Whether nothing was left to run, and MLflow has all of it too."""
+    kind: str
+    """Of the study; a paired one may have its answers without all of its trials."""
     space: str
     """Text of the search space's file."""
     overrides: tuple[str, ...]
@@ -73,21 +75,30 @@ class Study:
 
     def stored(self) -> StoredStudy | None:
         """Return what the last run left; None if there was none, or one of another version."""
-        record = read_record(self.path / "plan.json")
+        record = read_record(self.plan_path)
         try:
             return StoredStudy.model_validate(record) if record else None
         except ValueError:
             return None
 
     @property
+    def plan_path(self) -> Path:
+        """Where the plan of the last run is, and what it was made from."""
+        return self.path / "plan.json"
+
+    @property
     def space_path(self) -> Path:
         """Where the search space of the last run is."""
         return self.path / "search_space.yaml"
 
+    def reopen(self, study: StoredStudy) -> None:
+        """Note, before trials are put back, that the sweep is not complete any more."""
+        self.store(study.model_copy(update={"complete": False}))
+
     def store(self, study: StoredStudy) -> None:
         """Keep what is known of the sweep."""
         write_text(self.space_path, study.space)
-        write_record(self.path / "plan.json", study.model_dump(mode="json"))
+        write_record(self.plan_path, study.model_dump(mode="json"))
 
 
 def studies(folder: Path) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sweep.durable import append_line, read_lines, read_record, write_record, write_text
+from sweep.errors import UserError
 
 
 def test_record_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -32,7 +33,7 @@ def test_checksum_is_crc_32_of_the_sorted_json(tmp_path: Path) -> None:
     [
         lambda text: text[:-5],
         lambda text: text.replace("3", "4"),
-        lambda text: text.replace('"version": 1', '"version": 2'),
+        lambda text: text.replace('"version": 1', '"version": 0'),
         lambda text: "",
         lambda text: "[]",
         lambda text: "null",
@@ -43,6 +44,16 @@ def test_damaged_record_counts_as_not_written(tmp_path: Path, damage) -> None:
     write_record(path, {"epoch": 3})
     path.write_text(damage(path.read_text()))
     assert read_record(path) is None
+
+
+def test_what_a_newer_version_wrote_is_no_damage(tmp_path: Path) -> None:
+    write_record(tmp_path / "r.json", {"epoch": 3})
+    append_line(tmp_path / "log.jsonl", {"epoch": 3})
+    for name, read in (("r.json", read_record), ("log.jsonl", read_lines)):
+        path = tmp_path / name
+        path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
+        with pytest.raises(UserError, match=f"{name} was written by a newer version"):
+            read(path)
 
 
 def test_every_cut_of_a_log_leaves_its_whole_lines(tmp_path: Path) -> None:

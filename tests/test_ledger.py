@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 
 from sweep import durable
+from sweep.errors import UserError
 from sweep.ledger import Entry, JournalLine, Ledger, Share
 from sweep.lock import Lock
 from sweep.spec.recipes import Recipe
@@ -44,6 +45,12 @@ ID = TRIAL.trial_id
 SHARE = Share(cpus=1, gpus=0.0)
 
 
+def finish(ledger: Ledger, trial_id: str, result: dict[str, Any]) -> None:
+    """Bring a trial to its end, as an attempt does."""
+    ledger.store_result(trial_id, result)
+    ledger.finish(trial_id)
+
+
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path)
@@ -68,7 +75,7 @@ def test_life_of_a_trial(ledger: Ledger) -> None:
     entry = ledger.entry(ID)
     assert (entry.state, entry.kind, entry.settled) == ("failed", "transient", False)
     ledger.begin(TRIAL, SHARE)
-    ledger.finish(ID, {"metrics": {}})
+    finish(ledger, ID, {"metrics": {}})
     entry = ledger.entry(ID)
     assert (entry.state, entry.attempts, entry.reason, entry.settled) == ("done", 2, "", True)
     assert entry.ended >= entry.started > 0
@@ -122,7 +129,8 @@ def test_what_settles_a_trial(ledger: Ledger) -> None:
     assert ledger.entry(ID).state == "planned"
     assert not ledger.entry(ID).full
     ledger.stop(ID, "asha: no")
-    assert ledger.entry(ID).settled
+    assert ledger.entry(ID).settled_for(scheduled=True)
+    assert not ledger.entry(ID).settled_for(scheduled=False)  # it was not trained to its end
     assert ledger.entry(ID).reason == "asha: no"
     ledger.retry(ID)
     assert ledger.entry(ID).full  # asked for though a scheduler stopped it
@@ -153,7 +161,7 @@ def test_history_of_a_newer_version_is_told(ledger: Ledger) -> None:
     durable.append_line(
         ledger.trial_folder(ID) / "history.jsonl", {"event": "teleport", "time": 0.0, "epochs": 0}
     )
-    with pytest.raises(ValueError, match="'teleport'"):
+    with pytest.raises(UserError, match="'teleport'"):
         ledger.entry(ID)
 
 
@@ -199,7 +207,7 @@ LIVES = st.lists(st.tuples(st.integers(0, 4), ENDS), min_size=1, max_size=5)
 def live(ledger: Ledger, attempts: list[tuple[int, str]]) -> None:
     """Let a trial have a life; after its end it has no more attempts."""
     for epochs, end in attempts:
-        if ledger.entry(ID).settled:
+        if ledger.entry(ID).settled_for(scheduled=True):
             ledger.retry(ID) if not ledger.is_done(ID) else None
         if ledger.is_done(ID):
             return
@@ -208,7 +216,7 @@ def live(ledger: Ledger, attempts: list[tuple[int, str]]) -> None:
             ledger.record(ID, epoch, metrics(epoch))
         match end:
             case "finish":
-                ledger.finish(ID, {"metrics": metrics(4)})
+                finish(ledger, ID, {"metrics": metrics(4)})
             case "interrupt":
                 ledger.interrupt(ID)
             case "stop":
@@ -261,7 +269,7 @@ def test_any_prefix_of_the_writes_is_consistent(
                 ledger.retry(ID)
             live(ledger, [(4, "finish")])
             if ledger.result(ID) and not ledger.is_done(ID):
-                ledger.close(ID)
+                ledger.finish(ID)
             assert ledger.is_done(ID)
             assert [e["event"] for e in ledger.history(ID)].count("finish") == 1
             journal = {line.epoch: line.metrics for line in ledger.journal(ID)}

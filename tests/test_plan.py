@@ -11,6 +11,7 @@ from spec.spaces import Result, call, text_of
 from sweep.ledger import Ledger, Share
 from sweep.plan import make_plan, plan_rows
 from sweep.spec.load import load_space
+from tests.test_ledger import finish
 
 FIELDS = {
     "trial_id",
@@ -94,7 +95,7 @@ def test_a_trial_with_a_result_is_done() -> None:
     ledger = Ledger(Path("sweeps"))
     ledger.begin(made.trials[2].trial, Share(1, 0))
     assert [row["status"] for row in plan_rows(made, ledger)][2] == "planned"
-    ledger.finish(made.trials[2].trial.trial_id, {})
+    finish(ledger, made.trials[2].trial.trial_id, {})
     assert json.loads(plan("--json", **MIXED).out)[2]["status"] == "done"
     assert json.loads(plan("--json", "--dir", "elsewhere", **MIXED).out)[2]["status"] == "planned"
 
@@ -125,7 +126,7 @@ def test_a_pruned_trial_with_a_result_stays_pruned() -> None:
     made = make_plan(load_space(written(attention="[eca]")))
     ledger = Ledger(Path("sweeps"))
     ledger.begin(made.trials[0].trial, Share(1, 0))
-    ledger.finish(made.trials[0].trial.trial_id, {})
+    finish(ledger, made.trials[0].trial.trial_id, {})
     fields = {"attention": "[eca]", "constraints": "{max_params_m: 1}"}
     assert json.loads(plan("--json", **fields).out)[0]["status"] == "pruned"
 

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from optuna.exceptions import StorageInternalError
+
 from sweep.ledger import Entry, Ledger, Share
 from sweep.lock import Lock
 from sweep.orchestration.attempt import Job, Outcome
@@ -96,7 +98,10 @@ class Agenda:
         self._planned: dict[str, PlannedTrial] = {}
         self._claims: dict[str, Lock] = {}
         self._out: set[str] = set()
-        self._begun: set[str] = set()
+        self._begun: dict[str, int] = {}
+        """Trials that were handed out, and how many attempts they had had before the last time."""
+        self._training: set[str] = set()
+        """Of those that are out, the ones whose process has them."""
         self._later: list[tuple[float, str]] = []
         """A heap of (when, trial) of the trials that wait for another attempt."""
         self._deferred: deque[str] = deque()
@@ -115,6 +120,11 @@ class Agenda:
         return sorted(self._out)
 
     @property
+    def training(self) -> bool:
+        """Whether a trial is in the middle of an epoch, or may be."""
+        return bool(self._training)
+
+    @property
     def handed_out(self) -> int:
         """How many trials were worked on."""
         return len(self._begun)
@@ -125,13 +135,18 @@ class Agenda:
             return None
         try:
             return self._due() or self._freed() or self._fresh()
-        except OSError as error:
+        except (OSError, StorageInternalError) as error:
             self.unwritable = str(error)
             return None
 
     def started(self, trial_id: str) -> None:
         """Take note that a job has been begun."""
+        self._training.add(trial_id)
         self.listener.started(trial_id)
+
+    def cut_off(self, trial_id: str) -> None:
+        """Take note that a trial ends with the last epoch, because the sweep was asked to stop."""
+        self._training.discard(trial_id)
 
     def epoch(self, trial_id: str, report: EpochReport) -> bool:
         """Take note of an epoch; return whether the trial is to end with it."""
@@ -159,6 +174,7 @@ class Agenda:
         with self._writing():
             match outcome.kind:
                 case "disk":
+                    self._training.discard(trial_id)
                     self.unwritable = outcome.reason
                 case "memory" | "transient":
                     self._try_again(trial_id, outcome)
@@ -167,9 +183,12 @@ class Agenda:
 
     def lost(self, trial_id: str, reason: str, details: str) -> None:
         """Take note that the process of a job died, or could not go on."""
+        if trial_id not in self._out:
+            return  # it was ended early, and its process died after that
         with self._writing():
             entry = self.ledger.entry(trial_id)
-            if entry.state not in ("done", "failed"):
+            told = entry.state == "failed" and entry.attempts > self._begun[trial_id]
+            if entry.state != "done" and not told:
                 self.ledger.fail(trial_id, "transient", reason, details)
                 entry = self.ledger.entry(trial_id)
             metrics = (self.ledger.result(trial_id) or {}).get("metrics", {})
@@ -218,7 +237,7 @@ class Agenda:
         if self.elsewhere is not None:
             self.elsewhere.adopt(self._planned[trial_id].trial)
         entry = self.ledger.entry(trial_id)  # only now: another command may just have ended it
-        if entry.settled:
+        if entry.settled_for(scheduled=self.early_stop is not None):
             result = self.ledger.result(trial_id) if entry.state == "done" else None
             metrics = result["metrics"] if result else {}
             self._settle(trial_id, Outcome(metrics, entry.reason, entry.kind))
@@ -226,9 +245,15 @@ class Agenda:
         return self._job(trial_id)
 
     def _job(self, trial_id: str) -> Job:
+        entry = self.ledger.entry(trial_id)
         self._out.add(trial_id)
-        self._begun.add(trial_id)
-        return self.make_job(self._planned[trial_id], self.ledger.entry(trial_id).larger)
+        self._begun[trial_id] = entry.attempts
+        return self.make_job(self._planned[trial_id], entry.larger)
+
+    def _back(self, trial_id: str) -> None:
+        """Take a job back that was out."""
+        self._out.discard(trial_id)
+        self._training.discard(trial_id)
 
     def _is_elsewhere(self, trial_id: str, epoch: int = 0) -> bool:
         """Tell whether to leave a trial, after an epoch, to another working folder."""
@@ -240,7 +265,7 @@ class Agenda:
         reason = "another working folder began it first; while that one trains it, it waits"
         self.ledger.interrupt(trial_id)
         self.ledger.note(trial_id, reason)
-        self._out.discard(trial_id)
+        self._back(trial_id)
         self._claims.pop(trial_id).release()
         self._deferred.append(trial_id)
         self.listener.retrying(trial_id, reason, STALE_SECONDS)
@@ -266,7 +291,7 @@ class Agenda:
         if wait is None:
             self._settle(trial_id, outcome)  # the next run of the sweep tries again
             return
-        self._out.discard(trial_id)
+        self._back(trial_id)
         heapq.heappush(self._later, (self.clock() + wait, trial_id))
         self.listener.retrying(trial_id, outcome.reason, wait)
 
@@ -284,7 +309,7 @@ class Agenda:
         return True
 
     def _settle(self, trial_id: str, outcome: Outcome) -> None:
-        self._out.discard(trial_id)
+        self._back(trial_id)
         self._claims.pop(trial_id).release()
         self.listener.ended(trial_id, outcome)
         self.source.settled(trial_id)
@@ -294,5 +319,5 @@ class Agenda:
         """Take an error of writing to the working folder as the end of the sweep."""
         try:
             yield
-        except OSError as error:
+        except (OSError, StorageInternalError) as error:
             self.unwritable = str(error)

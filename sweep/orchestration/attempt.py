@@ -79,8 +79,7 @@ def _attempt(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
     trial_id = job.trial.trial_id
     if known := ledger.result(trial_id):
         if not ledger.is_done(trial_id):  # its worker died between storing the result and this
-            ledger.close(trial_id)
-        Checkpoints(ledger.checkpoint_folder(trial_id)).reduce(job.keep)
+            _finish(job, ledger)
         return Outcome(known["metrics"])
     isolate(job.share.cpus)
     try:
@@ -142,7 +141,7 @@ def _trained(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
         yield report
     if job.latency:
         result.metrics["latency_ms"] = _latency(job.trial, device)
-    ledger.finish(
+    ledger.store_result(
         trial_id,
         {
             **asdict(result),
@@ -151,8 +150,14 @@ def _trained(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
             "share": asdict(job.share),
         },
     )
-    Checkpoints(ledger.checkpoint_folder(trial_id)).reduce(job.keep)
+    _finish(job, ledger)
     return Outcome(result.metrics)
+
+
+def _finish(job: Job, ledger: Ledger) -> None:
+    """Close a trial whose result is stored; what it leaves on the disk first."""
+    Checkpoints(ledger.checkpoint_folder(job.trial.trial_id)).reduce(job.keep)
+    ledger.finish(job.trial.trial_id)
 
 
 def _latency(trial: Trial, device: torch.device) -> float:

@@ -48,12 +48,19 @@ class JobMaker:
         return Job(
             trial=trial,
             folder=str(self.folder.absolute()),
-            share=larger or Share(self.given.cpus, part),
+            share=self._share(part, larger),
             workers=self.space.resources.workers,
             keep=self.space.general.keep_checkpoints,
             continues=beginning.trial_id if beginning and not beginning.obstacle else None,
             latency="latency" in self.space.objectives,
         )
+
+    def _share(self, part: float, larger: Share | None) -> Share:
+        """Return what a trial gets: what it needed last, as far as this machine has a GPU."""
+        if larger is None:
+            return Share(self.given.cpus, part)
+        gpus = max(part, larger.gpus) if self.given.gpus else 0.0
+        return Share(self.given.cpus, gpus, larger.accumulate)
 
 
 def placed(trial: Trial, root: str | None) -> Trial:

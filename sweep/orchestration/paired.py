@@ -7,16 +7,22 @@ question, whose looks ``sequential`` accounts for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from sweep.ledger import Ledger
 from sweep.orchestration.sequential import Decision, SequentialTest
 from sweep.plan import Plan, PlannedTrial
+from sweep.spec.recipes import Recipe
+from sweep.spec.trial import BackboneChoice
 from sweep.tasks.base import Metric
 
 BASELINE = "none"
 """The attention module that is none."""
+
+Host = tuple[BackboneChoice, Recipe]
+"""What a module is on."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +86,9 @@ class Paired:
         """Whether no comparison asks for a trial; one that runs may still leave its own open."""
         return all(p.trial.trial_id in self._scores for p in self._wanted())
 
-    def decisions(self) -> dict[str, Decision]:
-        """Return what is known of every comparison, by its name."""
-        return {c.name: self.test.decide(self._differences(c)) for c in self.comparisons}
+    def decisions(self) -> list[tuple[str, Decision]]:
+        """Return what is known of every comparison, in the order of the plan."""
+        return [(c.name, self._decision(c)) for c in self.comparisons]
 
     def _wanted(self) -> list[PlannedTrial]:
         """Return the trials that the answers of today need, seed by seed."""
@@ -96,23 +102,35 @@ class Paired:
 
     def _reach(self, comparison: Comparison) -> int:
         """Return how many seeds a comparison needs: the first ones, then one more while open."""
-        differences = self._differences(comparison)
-        known = next((i for i, d in enumerate(differences) if d is None), len(differences))
-        decision = self.test.decide(differences)
-        if decision.verdict != "open":
-            return decision.n
-        return min(max(self.test.min_seeds, known + 1), len(comparison.module))
+        settled = self._settled(comparison)
+        if self._decision(comparison).verdict != "open":
+            return settled
+        return min(max(self.test.min_seeds, settled + 1), len(comparison.module))
 
-    def _differences(self, comparison: Comparison) -> list[float | None]:
-        """Return module minus baseline in points, positive where the module is better."""
+    def _decision(self, comparison: Comparison) -> Decision:
+        return self.test.decide(self._differences(comparison))
+
+    def _settled(self, comparison: Comparison) -> int:
+        """Return how many seeds are settled without one before them that is not."""
+        pairs = zip(comparison.module, comparison.baseline, strict=True)
+        both = (
+            module.trial.trial_id in self._scores and baseline.trial.trial_id in self._scores
+            for module, baseline in pairs
+        )
+        return sum(1 for _ in takewhile(bool, both))
+
+    def _differences(self, comparison: Comparison) -> list[float]:
+        """Return module minus baseline in points, positive where the module is better.
+
+        Of the seeds that are settled in their order; one that failed is no seed.
+        """
         points = self.metric.scale if self.metric.mode == "max" else -self.metric.scale
-        differences: list[float | None] = []
-        for module, baseline in zip(comparison.module, comparison.baseline, strict=True):
-            ours = self._scores.get(module.trial.trial_id)
-            theirs = self._scores.get(baseline.trial.trial_id)
-            if ours is None or theirs is None:
-                differences.append(None)
-            else:
+        count = self._settled(comparison)
+        differences = []
+        pairs = zip(comparison.module[:count], comparison.baseline[:count], strict=True)
+        for module, baseline in pairs:
+            ours, theirs = (self._scores[p.trial.trial_id] for p in (module, baseline))
+            if ours is not None and theirs is not None:
                 differences.append(points * (ours - theirs))
         return differences
 
@@ -127,23 +145,33 @@ def comparisons(plan: Plan) -> list[Comparison]:
         for trials in configurations.values()
         if trials[0].trial.attention == BASELINE
     }
+    hosts = list(dict.fromkeys(_host(trials[0]) for trials in configurations.values()))
     return [
-        Comparison(_name(trials[0]), tuple(trials), tuple(baselines[_host(trials[0])]))
+        Comparison(_name(trials[0], hosts), tuple(trials), tuple(baselines[_host(trials[0])]))
         for trials in configurations.values()
         if trials[0].trial.attention != BASELINE and _host(trials[0]) in baselines
     ]
 
 
-def _host(planned: PlannedTrial) -> object:
+def _host(planned: PlannedTrial) -> Host:
     """Return what a module and its baseline have in common."""
     return planned.trial.backbone, planned.trial.recipe
 
 
-def _configuration(planned: PlannedTrial) -> object:
+def _configuration(planned: PlannedTrial) -> str:
     """Return what trials that differ in nothing but the seed have in common."""
     return planned.trial.model_copy(update={"seed": 0}).trial_id
 
 
-def _name(planned: PlannedTrial) -> str:
-    trial = planned.trial
-    return f"{trial.backbone.name} {planned.label} ({trial.placement})"
+def _name(planned: PlannedTrial, hosts: Sequence[Host]) -> str:
+    """Return what a comparison is called; what tells hosts of one backbone apart is in it."""
+    backbone, recipe = _host(planned)
+    alike = [host for host in hosts if host[0].name == backbone.name]
+    name = backbone.name
+    if len({host[0].stem for host in alike}) > 1:
+        name += f" {backbone.stem} stem"
+    if len({host[0].weights for host in alike}) > 1:
+        name += f" {backbone.weights or 'no weights'}"
+    if len({host[1] for host in alike}) > 1:
+        name += f" recipe {[host[1] for host in alike].index(recipe) + 1}"
+    return f"{name} {planned.label} ({planned.trial.placement})"

@@ -44,6 +44,7 @@ from sweep.errors import UserError  # noqa: E402
 from sweep.ledger import Share  # noqa: E402
 from sweep.orchestration.agenda import Agenda  # noqa: E402
 from sweep.orchestration.attempt import Job, Outcome, attempt  # noqa: E402
+from sweep.orchestration.failures import failure_kind  # noqa: E402
 from sweep.orchestration.packing import measured_fractions  # noqa: E402
 from sweep.spec.trial import Trial  # noqa: E402
 from sweep.training.loop import EpochReport  # noqa: E402
@@ -89,7 +90,12 @@ class RayRunner:
         # In a process that ends with it, so that nothing of it stays on the GPU.
         measure = ray.remote(num_gpus=1, max_calls=1)(measured_fractions)
         with _quiet(self.folder / "ray.log"):
-            parts: dict[str, float] = ray.get(measure.remote(list(trials), self.folder.absolute()))
+            try:
+                parts: dict[str, float] = ray.get(
+                    measure.remote(list(trials), self.folder.absolute())
+                )
+            except ray.exceptions.RayError:
+                return {}  # its process died: every trial gets a whole GPU
         return parts
 
     def run(self, agenda: Agenda, stop: Callable[[], bool]) -> None:
@@ -98,6 +104,8 @@ class RayRunner:
             try:
                 self._fit(agenda, stop)
             except (ray.exceptions.RayError, tune.TuneError, RayLostError, OSError) as error:
+                if failure_kind(error) == "disk":
+                    raise
                 deaths += 1
                 if deaths > RAY_RESTARTS:
                     raise RayLostError(f"Ray died {deaths} times, at last: {error}") from error
@@ -250,10 +258,19 @@ class _Ear(tune.Stopper):
             self.agenda.ended(result["id"], outcome)
             return False
         report = EpochReport(result["epoch"], result["metrics"])
-        return self.agenda.epoch(result["id"], report) or self.stop_all()
+        ended = self.agenda.epoch(result["id"], report)
+        if self.stopping and not ended:
+            self.agenda.cut_off(result["id"])
+        return ended or self.stopping
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no other trial is to start."""
+        return self.agenda is not None and (self.stop() or self.agenda.over)
 
     def stop_all(self) -> bool:
-        return self.agenda is not None and (self.stop() or self.agenda.over)
+        # Tune kills what runs then; a trial in the middle of an epoch comes to the end of it.
+        return self.agenda is not None and self.stopping and not self.agenda.training
 
 
 class _Jobs(tune.search.Searcher):
@@ -265,7 +282,7 @@ class _Jobs(tune.search.Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         agenda = self.ear.agenda
-        if agenda is None or self.ear.stop_all():
+        if agenda is None or self.ear.stopping:
             return self.FINISHED
         job = agenda.next()
         return {"job": _plain(job), "command": COMMAND} if job else None
@@ -339,8 +356,10 @@ def _end_without(address: str, closed: threading.Event) -> None:
     process without a word of what to do.
     """
     host, _, port = address.rpartition(":")
+    missed = 0
     while not closed.wait(LOOK_SECONDS):
-        if not _answers(host, int(port)) and not closed.is_set():
+        missed = 0 if _answers(host, int(port)) else missed + 1
+        if missed == 2 and not closed.is_set():
             os.write(2, RAY_GONE)
             os._exit(1)
 

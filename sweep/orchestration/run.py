@@ -17,7 +17,7 @@ from typing import Literal
 
 from sweep.durable import remove_partials
 from sweep.errors import UserError
-from sweep.ledger import Ledger
+from sweep.ledger import Ledger, Share
 from sweep.orchestration.agenda import Agenda, Listed, Source
 from sweep.orchestration.attempt import Outcome
 from sweep.orchestration.early_stop import EarlyStop, early_stop
@@ -84,9 +84,19 @@ class Summary:
     uri: str
 
 
-def missing(plan: Plan, ledger: Ledger) -> list[PlannedTrial]:
-    """Return the trials of a plan that can exist and are not settled yet, in its order."""
-    return [p for p in plan.runnable if not ledger.entry(p.trial.trial_id).settled]
+def missing(plan: Plan, ledger: Ledger, *, scheduled: bool) -> list[PlannedTrial]:
+    """Return the trials of a plan that can exist and are not settled yet, in its order.
+
+    Args:
+        plan: of the sweep.
+        ledger: where its trials stand.
+        scheduled: whether the sweep has a scheduler, which may have ended some of them early.
+    """
+    return [
+        planned
+        for planned in plan.runnable
+        if not ledger.entry(planned.trial.trial_id).settled_for(scheduled=scheduled)
+    ]
 
 
 @contextmanager
@@ -114,7 +124,8 @@ def running(study: Study, *, wait: bool, tell: Callable[[str], object]) -> Itera
             raise
         raise FolderError(f"cannot write to {study.folder}: {error.strerror}") from None
     try:
-        remove_partials(study.path)
+        for path in (study.plan_path, study.space_path):
+            remove_partials(path)
         shutil.rmtree(study.scratch, ignore_errors=True)
         yield
     finally:
@@ -207,7 +218,7 @@ class _Sweep:
         ids = [p.trial.trial_id for p in self.plan.runnable]
         for trial_id in self.ledger.settle(ids):
             self.ledger.note(trial_id, "its process died; it goes on from its last checkpoint")
-        for planned in missing(self.plan, self.ledger):
+        for planned in self._missing():
             if self.ledger.entry(planned.trial.trial_id).state == "failed":
                 self.ledger.retry(planned.trial.trial_id)  # what was lost then may be back
         if self.uri != own_store(self.folder):  # in that all comes from this ledger
@@ -216,7 +227,7 @@ class _Sweep:
 
     def _adopt(self) -> None:
         """Take over what other working folders have finished, if the store says so soon."""
-        open_ = missing(self.plan, self.ledger)
+        open_ = self._missing()
         if not open_ and self.search is None:
             return
         self.elsewhere.start([planned.trial.trial_id for planned in open_])
@@ -238,15 +249,14 @@ class _Sweep:
             given = share(self.space.resources, cpus=cpus, gpus=gpus)
             packed: Mapping[str, float] = {}
             if self.space.resources.gpus == "auto" and given.gpus:
-                todo = missing(self.plan, self.ledger)
-                packed = runner.pack([placed(p.trial, root) for p in todo])
+                packed = runner.pack([placed(p.trial, root) for p in self._missing()])
             self.delivery.start()
             self.agenda = agenda = Agenda(
                 source,
                 self.ledger,
                 JobMaker(self.space, self.folder, root, given, self.plan, packed),
                 self.relay,
-                limit=self._limit(slots(given, cpus=cpus, gpus=gpus)),
+                limit=self._limit(_slots(given, packed, cpus=cpus, gpus=gpus)),
                 early_stop=self.stopper,
                 elsewhere=self.elsewhere,
             )
@@ -260,10 +270,13 @@ class _Sweep:
             raise KeyboardInterrupt
         return agenda.handed_out
 
+    def _missing(self) -> list[PlannedTrial]:
+        return missing(self.plan, self.ledger, scheduled=self.stopper is not None)
+
     def _source(self) -> Source:
         if self.search is not None:
             return Searched(self.search, self.ledger, self._found)
-        return self._paired() or Listed(missing(self.plan, self.ledger))
+        return self._paired() or Listed(self._missing())
 
     def _limit(self, room: int) -> int | None:
         """Return how many jobs may be out at once.
@@ -277,12 +290,12 @@ class _Sweep:
 
     def _found(self, planned: PlannedTrial) -> None:
         """Take in a trial that a search came to."""
+        self.relay.planned(planned)
         if any(known.trial.trial_id == planned.trial.trial_id for known in self.plan.trials):
             return
         self.plan = self.plan.model_copy(update={"trials": (*self.plan.trials, planned)})
         self._store(complete=False)
         self.delivery.add(trial_record(planned))
-        self.relay.planned(planned)
 
     def _paired(self) -> Paired | None:
         chosen = self.space.paired
@@ -302,8 +315,8 @@ class _Sweep:
     def _answers(self) -> list[str]:
         """Return what a paired study found, a sentence for each comparison."""
         paired = self._paired()
-        decisions = paired.decisions() if paired else {}
-        return [f"{name}: {decision.text}" for name, decision in decisions.items()]
+        decisions = paired.decisions() if paired else []
+        return [f"{name}: {decision.text}" for name, decision in decisions]
 
     def _interrupted(self) -> None:
         """Mark the trials that ran here, and say so to MLflow if it answers soon."""
@@ -319,6 +332,7 @@ class _Sweep:
             StoredStudy(
                 key=self.key,
                 complete=complete,
+                kind=self.space.general.kind,
                 space=document.text,
                 overrides=tuple(document.texts),
                 plan=self.plan,
@@ -347,6 +361,12 @@ class _Sweep:
                 reason = entry.reason or "did not run to its end"
                 path = self.ledger.failure_path(trial_id)
                 yield Failure(trial_id, planned.name, reason, path)
+
+
+def _slots(given: Share, packed: Mapping[str, float], *, cpus: float, gpus: float) -> int:
+    """Return how many trials fit at once, by the one that needs the least of a GPU."""
+    least = min(packed.values(), default=given.gpus)
+    return slots(Share(given.cpus, least), cpus=cpus, gpus=gpus)
 
 
 def _no_room(folder: Path, error: str) -> str:

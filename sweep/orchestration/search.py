@@ -31,8 +31,11 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
+from sweep.errors import UserError
 from sweep.plan import Plan, PlannedTrial, make_plan
 from sweep.registry import TASKS
 from sweep.spec.axes import Axis, Choice, Choices, EndlessError, concrete, points
@@ -404,7 +407,11 @@ def open_storage(path: Path | None) -> optuna.storages.BaseStorage:
     if path is None:
         return optuna.storages.InMemoryStorage()
     path.parent.mkdir(parents=True, exist_ok=True)
-    return optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
+    try:
+        return optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
+    except (SQLAlchemyError, StorageInternalError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{path} cannot be read as the storage of a search: {reason}") from None
 
 
 def close_storage(storage: optuna.storages.BaseStorage) -> None:

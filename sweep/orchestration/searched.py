@@ -33,6 +33,8 @@ class Searched:
         self._queue: deque[PlannedTrial] = deque()
         self._open: list[Configuration] = []
         self._returned: set[str] = set()
+        for configuration in search.configurations():  # put back since the search was told of them
+            self._want(configuration)
 
     def next(self) -> PlannedTrial | None:
         while not self._queue and not self.exhausted:
@@ -55,15 +57,22 @@ class Searched:
             self.exhausted = True
             return
         self._open.append(configuration)
+        self._want(configuration)
+        if self._ended(ids := [planned.trial.trial_id for planned in configuration.trials]):
+            self.settled(ids[0])  # others have trained all of it
+
+    def _want(self, configuration: Configuration) -> None:
         for planned in configuration.trials:
-            if planned.trial.trial_id not in self._returned:
-                self._returned.add(planned.trial.trial_id)
-                self.found(planned)
+            trial_id = planned.trial.trial_id
+            if trial_id not in self._returned and not self._ended([trial_id]):
+                self._returned.add(trial_id)
                 self._queue.append(planned)
+            self.found(planned)
 
     def _ended(self, ids: list[str]) -> bool:
         """Tell whether trials are settled; what was lost is asked for again by the next run."""
-        return all(self.ledger.entry(trial_id).settled for trial_id in ids)
+        scheduled = self.search.space.scheduler.method != "none"
+        return all(self.ledger.entry(i).settled_for(scheduled=scheduled) for i in ids)
 
     def _tell(self, configuration: Configuration, ids: list[str]) -> None:
         states = [self.ledger.entry(trial_id).state for trial_id in ids]
@@ -74,6 +83,8 @@ class Searched:
             return
         results = [self.ledger.result(trial_id) for trial_id in ids]
         measured = [result["metrics"] for result in results if result]
+        if "latency" in self.search.space.objectives:  # one that was trained without it has none
+            measured = [metrics for metrics in measured if "latency_ms" in metrics]
         self.search.tell(configuration, measured if len(measured) == len(ids) else [])
 
 

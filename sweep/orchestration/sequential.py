@@ -117,11 +117,13 @@ class SequentialTest:
         Scores are counts: that a few differences are equal is chance, and no clear answer.
         """
         low, high = interval
+        last = n == self.max_seeds
         if self.margin is not None and -self.margin < low and high < self.margin:
-            return "equivalent"
-        if not flat and (low > 0 or high < 0):
+            if not flat or last:
+                return "equivalent"
+        elif not flat and (low > 0 or high < 0):
             return "better" if low > 0 else "worse"
-        return "undecided" if n == self.max_seeds else "open"
+        return "undecided" if last else "open"
 
     def _text(self, verdict: Verdict, n: int, mean: float, interval: tuple[float, float]) -> str:
         low, high = interval

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.durable import read_record, write_record
+from sweep.errors import first_line
 from sweep.ledger import Ledger, Share
 from sweep.lock import Lock
 from sweep.spec.trial import Trial
@@ -50,6 +51,8 @@ CLOSING_TRIES = 3
 """How often the rest is offered to a store, once nothing more comes."""
 DELIVERY_LOCK_SECONDS = 30.0
 """How long one trial of another command's is waited for."""
+REASON_LENGTH = 5000
+"""Characters of a tag that every MLflow store takes."""
 BATCH = 1000
 """Metrics that MLflow takes in one request."""
 
@@ -169,7 +172,7 @@ class Delivery:
                 if closing:
                     return
             except Exception as error:  # a server may fail in any way; training goes on
-                self.problem = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+                self.problem = f"{type(error).__name__}: {first_line(error)}"
                 wait = RETRY_SECONDS
             (self._given_up if closing else self._wake).wait(wait)
 
@@ -426,12 +429,12 @@ class Delivery:
                 cursor.ended = 0.0
             return
         self._beats.pop(trial_id, None)
-        if entry.ended <= cursor.ended or entry.state == "planned":
+        if entry.ended == cursor.ended or entry.state == "planned":
             return
         result = self.ledger.result(trial_id) if entry.state == "done" else None
         tags = [
             RunTag(names.STATE, entry.state),
-            RunTag(names.REASON, entry.reason),
+            RunTag(names.REASON, entry.reason[:REASON_LENGTH]),
             RunTag(names.ATTEMPTS, str(entry.attempts)),
             RunTag(names.PROMOTED, ", ".join(map(str, entry.promoted))),
             *(RunTag(names.SHARE + k, str(v)) for k, v in vars(entry.share or Share(0, 0)).items()),

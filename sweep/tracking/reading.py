@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.errors import UserError
+from sweep.errors import UserError, first_line
 from sweep.registry import nearest
 from sweep.tracking import names
 from sweep.tracking.store import find_runs, open_client
@@ -80,7 +80,7 @@ def read_study(uri: str, study: str) -> StudyRecord:
             raise UserError(_unknown(study, sorted(parents), uri))
         trials = _runs(client, f"tags.`{names.per_sweep(names.MEMBER, study)}` = 'yes'")
     except MlflowException as error:
-        raise UserError(f"cannot read {uri}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"cannot read {uri}: {first_line(error)}") from None
     parent = parents[study]
     refused, complete = _refusals(parent.tags[names.REFUSED])
     return StudyRecord(study, parent, tuple(trials), refused, complete)
@@ -102,7 +102,7 @@ def read_finished(uri: str) -> tuple[RunRecord, ...]:
     try:
         return tuple(_runs(open_client(uri), query))
     except MlflowException as error:
-        raise UserError(f"cannot read {uri}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"cannot read {uri}: {first_line(error)}") from None
 
 
 def check_store(uri: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweep.errors import UserError
+from sweep.errors import UserError, first_line
 from sweep.tracking import names
 from sweep.tracking.handover import is_foreign
 from sweep.tracking.store import find_runs, open_client
@@ -38,4 +38,4 @@ def remove_runs(uri: str, study: str, trial_ids: Sequence[str], folder_id: str) 
         for run in find_runs(client, f"tags.`{names.STUDY}` = '{study}'"):
             client.delete_run(run.info.run_id)
     except MlflowException as error:
-        raise UserError(f"cannot delete runs in {uri}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"cannot delete runs in {uri}: {first_line(error)}") from None

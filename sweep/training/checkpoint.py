@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import torch
 
-from sweep.durable import write_text
+from sweep.durable import NewerVersionError, write_text
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -71,8 +71,8 @@ class Checkpoints:
         if keep == "last" and entries:
             self._commit(entries[:1])
         elif keep == "best" and entries:
-            (self.folder / MANIFEST).unlink()  # first: what it names is not all there any more
             self._remove_all_but({entries[0]["best"]["file"]})
+            (self.folder / MANIFEST).unlink()  # last: until then it says which file stays
         elif keep == "none":
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -120,11 +120,16 @@ class Checkpoints:
         """Return what the manifest holds, the newest first; nothing if there is none to read."""
         try:
             manifest = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+            if manifest["version"] > VERSION:
+                path = self.folder / MANIFEST
+                raise NewerVersionError(f"{path} was written by a newer version of sweep")
             if manifest["version"] != VERSION:
                 raise ValueError(f"version {manifest['version']}, not {VERSION}")
             entries: list[Entry] = manifest["epochs"]
         except FileNotFoundError:
             return []
+        except NewerVersionError:
+            raise
         except (ValueError, KeyError, TypeError) as error:
             self.damaged.append(f"{self.folder / MANIFEST} cannot be read: {error}")
             return []

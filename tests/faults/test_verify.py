@@ -12,6 +12,7 @@ from sweep.durable import append_line, write_text
 from sweep.ledger import Ledger
 from tests.faults.harness import Watcher
 from tests.faults.verify import finishes, ledgers_agree, stores_agree, stray_files
+from tests.test_ledger import finish
 
 EPOCHS = [(1, 0.5), (2, 0.75)]
 TABLES = """
@@ -85,7 +86,7 @@ def test_a_result_that_is_written_again_is_seen(tmp_path: Path) -> None:
 
 def test_a_history_with_two_ends_is_seen(tmp_path: Path) -> None:
     write_trial(tmp_path, EPOCHS)
-    Ledger(tmp_path).close("one")
+    Ledger(tmp_path).finish("one")
     watcher = Watcher(tmp_path)
     watcher.close()
     (finding,) = finishes(tmp_path / "trials" / "one", watcher)
@@ -115,7 +116,7 @@ def write_trial(
     ledger = Ledger(folder)
     if state == "done":
         metrics = {"test_top1": 0.5, "train_seconds": seconds}
-        ledger.finish("one", {"metrics": metrics, "epochs": 2, "best_epoch": 2})
+        finish(ledger, "one", {"metrics": metrics, "epochs": 2, "best_epoch": 2})
     else:
         ledger.fail("one", "final", "why", "")
 

@@ -17,7 +17,7 @@ from sweep.plan import PlannedTrial
 from sweep.spec.trial import Trial
 from sweep.training.loop import EpochReport
 from tests.orchestration.conftest import Recorder
-from tests.test_ledger import TRIAL
+from tests.test_ledger import TRIAL, finish
 
 SHARE = Share(cpus=1, gpus=0.25)
 
@@ -65,7 +65,7 @@ class Bench:
 
     def finishes(self, job: Job) -> None:
         self.ledger.begin(job.trial, job.share)
-        self.ledger.finish(job.trial.trial_id, {"metrics": {"test_top1": 0.5}})
+        finish(self.ledger, job.trial.trial_id, {"metrics": {"test_top1": 0.5}})
         self.agenda.ended(job.trial.trial_id, Outcome({"test_top1": 0.5}))
 
 
@@ -99,7 +99,7 @@ def test_settled_trials_are_not_run(bench: Callable[..., Bench]) -> None:
     at = bench(3)
     done, dead, left = (p.trial for p in at.trials)
     at.ledger.begin(done, SHARE)
-    at.ledger.finish(done.trial_id, {"metrics": {"test_top1": 1.0}})
+    finish(at.ledger, done.trial_id, {"metrics": {"test_top1": 1.0}})
     at.ledger.begin(dead, SHARE)
     at.ledger.fail(dead.trial_id, "final", "NonFiniteLossError", "")
     assert at.next_id() == left.trial_id
@@ -166,7 +166,7 @@ def test_worker_that_died_after_its_last_word(bench: Callable[..., Bench]) -> No
     at = bench()
     job = at.agenda.next()
     at.ledger.begin(job.trial, SHARE)
-    at.ledger.finish(job.trial.trial_id, {"metrics": {"test_top1": 0.5}})
+    finish(at.ledger, job.trial.trial_id, {"metrics": {"test_top1": 0.5}})
     at.agenda.lost(job.trial.trial_id, "the worker process died", "details")
     assert at.agenda.over
     assert at.recorder.outcomes[job.trial.trial_id] == Outcome({"test_top1": 0.5})

@@ -10,7 +10,7 @@ from sweep.ledger import Ledger, Share
 from sweep.orchestration.paired import Paired, comparisons
 from sweep.plan import Plan, PlannedTrial
 from sweep.tasks.base import Metric
-from tests.test_ledger import TRIAL
+from tests.test_ledger import TRIAL, finish
 
 TOP1 = Metric("top1", "Top-1 (%)", "max", 100.0)
 LOSS = Metric("loss", "Loss", "min")
@@ -66,7 +66,7 @@ class Study:
         if score is None:
             self.ledger.fail(trial.trial_id, "final", "diverged", "")
         else:
-            self.ledger.finish(trial.trial_id, {"metrics": {f"test_{metric}": score}})
+            finish(self.ledger, trial.trial_id, {"metrics": {f"test_{metric}": score}})
 
 
 BASE = [0.700, 0.702, 0.698, 0.701, 0.699, 0.700, 0.703, 0.697]
@@ -79,7 +79,7 @@ def test_clear_answer_needs_the_first_seeds_alone(tmp_path: Path) -> None:
     source = study.source()
     study.run(source)
     assert study.ran == [(m, s) for s in range(3) for m in ("none", "ela")]
-    (decision,) = source.decisions().values()
+    ((_, decision),) = source.decisions()
     assert decision.verdict == "better"
     assert decision.mean == pytest.approx(5.0)
 
@@ -95,7 +95,7 @@ def test_open_answer_takes_one_more_seed_at_a_time_and_ends_with_the_last(tmp_pa
         source.settled(planned.trial.trial_id)
     study.run(source)
     assert [seed for _, seed in study.ran] == [s for s in range(8) for _ in range(2)]
-    (decision,) = source.decisions().values()
+    ((_, decision),) = source.decisions()
     assert (decision.verdict, decision.n) == ("undecided", 8)
 
 
@@ -106,7 +106,7 @@ def test_baseline_runs_as_long_as_one_of_its_modules_asks(tmp_path: Path) -> Non
     study.run(source, at_once=4)
     seeds = {m: sum(module == m for module, _ in study.ran) for m in scores}
     assert seeds == {"none": 6, "ela": 3, "ca": 6}
-    verdicts = {name.split()[1]: d.verdict for name, d in source.decisions().items()}
+    verdicts = {name.split()[1]: d.verdict for name, d in source.decisions()}
     assert verdicts == {"ela": "better", "ca": "undecided"}
 
 
@@ -123,21 +123,48 @@ def test_going_on_later_asks_for_what_is_left(tmp_path: Path) -> None:
     assert study.source().next() is None
 
 
-def test_failed_seed_leaves_the_question_open_and_asks_for_no_more(tmp_path: Path) -> None:
+def test_failed_seed_is_no_seed_and_another_one_is_run(tmp_path: Path) -> None:
     diverged = [CLEAR[0], None, *CLEAR[2:]]
     study = Study(tmp_path, plan_of("ela", seeds=8), {"none": BASE, "ela": diverged})
     source = study.source()
     study.run(source)
-    assert len(study.ran) == 6
-    (decision,) = source.decisions().values()
-    assert (decision.verdict, decision.n) == ("open", 1)
+    assert len(study.ran) == 8
+    ((_, decision),) = source.decisions()
+    assert (decision.verdict, decision.n) == ("better", 3)
+
+
+def test_study_whose_seeds_all_fail_ends_without_an_answer(tmp_path: Path) -> None:
+    study = Study(tmp_path, plan_of("ela", seeds=4), {"none": BASE, "ela": [None] * 4})
+    source = study.source()
+    study.run(source)
+    assert len(study.ran) == 8
+    ((_, decision),) = source.decisions()
+    assert (decision.verdict, decision.n) == ("open", 0)
+
+
+def test_hosts_of_one_backbone_have_answers_of_their_own(tmp_path: Path) -> None:
+    plan = plan_of("ela", seeds=3)
+    other = [
+        p.model_copy(
+            update={
+                "trial": p.trial.model_copy(
+                    update={"backbone": p.trial.backbone.model_copy(update={"stem": "imagenet"})}
+                )
+            }
+        )
+        for p in plan.trials
+    ]
+    names = [
+        c.name for c in comparisons(plan.model_copy(update={"trials": (*plan.trials, *other)}))
+    ]
+    assert names == ["resnet18 cifar stem ela (none)", "resnet18 imagenet stem ela (none)"]
 
 
 def test_less_is_better_where_the_metric_says_so(tmp_path: Path) -> None:
     study = Study(tmp_path, plan_of("ela", seeds=3), {"none": CLEAR, "ela": BASE})
     source = study.source(LOSS)
     study.run(source, metric="loss")
-    (decision,) = source.decisions().values()
+    ((_, decision),) = source.decisions()
     assert decision.verdict == "better"
 
 

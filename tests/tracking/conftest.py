@@ -11,7 +11,7 @@ from sweep.ledger import Ledger, Share
 from sweep.tracking import names
 from sweep.tracking.delivery import Delivery, SweepRecord, TrialRecord
 from sweep.tracking.store import find_runs, open_client
-from tests.test_ledger import TRIAL
+from tests.test_ledger import TRIAL, finish
 
 SHARE = Share(cpus=1, gpus=0.0)
 RESULT = {
@@ -66,7 +66,7 @@ class Folder:
         for epoch in epochs:
             self.ledger.record(trial.trial_id, epoch, {"val_top1": epoch / 10})
         if 2 in epochs:
-            self.ledger.finish(trial.trial_id, RESULT)
+            finish(self.ledger, trial.trial_id, RESULT)
 
     def deliver(self, seed: int = 0, *, closing: bool = False) -> None:
         self.delivery.notify(TRIALS[seed].trial_id)
