@@ -160,7 +160,7 @@ class Agenda:
         """Take note that the process of a job died, or could not go on."""
         with self._writing():
             entry = self.ledger.entry(trial_id)
-            if entry.state not in ("done", "failed"):
+            if entry.state not in ("done", "stopped", "failed"):
                 self.ledger.fail(trial_id, "transient", reason, details)
                 entry = self.ledger.entry(trial_id)
             metrics = (self.ledger.result(trial_id) or {}).get("metrics", {})

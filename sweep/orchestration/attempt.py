@@ -51,7 +51,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended; ``reason`` is empty if it ended well."""
+    """How an attempt ended; ``reason`` is empty if it ended well, ``kind`` if it did not fail."""
 
     metrics: dict[str, float]
     reason: str = ""
@@ -140,6 +140,11 @@ def _trained(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
             break
         ledger.record(trial_id, report.epoch, report.metrics)
         yield report
+    if job.trial.partial:
+        reason = f"segment of a population, until epoch {job.trial.until}"
+        Checkpoints(ledger.checkpoint_folder(trial_id)).reduce("last")  # for those that go on
+        ledger.stop(trial_id, reason)
+        return Outcome(result.metrics, reason)
     if job.latency:
         result.metrics["latency_ms"] = _latency(job.trial, device)
     ledger.finish(
@@ -169,10 +174,10 @@ def _latency(trial: Trial, device: torch.device) -> float:
 
 
 def _continue(donor: str, trial_id: str, ledger: Ledger) -> None:
-    """Give a trial that has none the checkpoints of a shorter one."""
-    own = Checkpoints(ledger.checkpoint_folder(trial_id))
-    if not own.exists():
-        own.copy(ledger.checkpoint_folder(donor))
+    """Give a trial that has no whole checkpoint those of a shorter one, if it has."""
+    own, other = (Checkpoints(ledger.checkpoint_folder(one)) for one in (trial_id, donor))
+    if not own.intact() and other.intact():
+        own.copy(other.folder)
         ledger.note(trial_id, f"goes on from the checkpoint of trial {donor}, of fewer epochs")
 
 

@@ -9,6 +9,7 @@ from sweep.orchestration.attempt import Job
 from sweep.orchestration.lengthen import beginnings
 from sweep.plan import Plan, PlannedTrial
 from sweep.spec.schema import Space
+from sweep.spec.trial import Trial
 
 
 class JobMaker:
@@ -32,13 +33,19 @@ class JobMaker:
         """Return the job of a trial; ``larger`` is what it needs, where that is more."""
         trial = planned.trial
         settings = {**trial.dataset_settings, "root": self.root}
-        beginning = self.beginnings.get(trial.trial_id)
         return Job(
             trial=trial.model_copy(update={"dataset_settings": settings}),
             folder=str(self.folder.absolute()),
             share=larger or self.given,
             workers=self.space.resources.workers,
             keep=self.space.general.keep_checkpoints,
-            continues=beginning.trial_id if beginning and not beginning.obstacle else None,
+            continues=self._continued(trial),
             latency="latency" in self.space.objectives,
         )
+
+    def _continued(self, trial: Trial) -> str | None:
+        """Return the trial whose last state a trial goes on from."""
+        if trial.segment is not None:
+            return trial.segment.parent
+        beginning = self.beginnings.get(trial.trial_id)
+        return beginning.trial_id if beginning and not beginning.obstacle else None

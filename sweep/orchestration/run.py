@@ -23,6 +23,7 @@ from sweep.orchestration.early_stop import EarlyStop, early_stop
 from sweep.orchestration.inline import InlineRunner
 from sweep.orchestration.jobs import JobMaker
 from sweep.orchestration.paired import Paired
+from sweep.orchestration.population import Population
 from sweep.orchestration.record import sweep_record, trial_record
 from sweep.orchestration.resources import share, slots
 from sweep.orchestration.runner import Listener, Runner
@@ -72,6 +73,8 @@ class Summary:
     """Trials that this run worked on."""
     stopped: int
     """Trials that a scheduler ended early."""
+    segments: int
+    """Trials of populations that others go on from."""
     failures: tuple[Failure, ...]
     answers: tuple[str, ...]
     """Of a paired study, a sentence for each comparison."""
@@ -128,7 +131,7 @@ def run_sweep(
 
     Args:
         space: the checked search space.
-        plan: its trials; None for a search, which finds them.
+        plan: its trials; None for a search or populations, which find them.
         key: of the plan; see ``sweep.study.plan_key``.
         folder: the working folder.
         runner: "ray", or "inline" for this process.
@@ -143,15 +146,19 @@ def run_sweep(
         MissingDatasetError: the data set is not here.
     """
     with ExitStack() as stack:
-        search = None
-        if plan is None:
+        search = population = None
+        if space.scheduler.method == "pbt":
+            population = Population(space, Ledger(folder))
+            plan = population.plan
+        elif plan is None:
             path = search_path(folder, space.general.study)
             search = stack.enter_context(closing(Search(space, path)))
             plan = search.plan()
         stopper = early_stop(space, folder)
         if stopper is not None:
             stack.enter_context(closing(stopper))
-        return _Sweep(space, plan, key, folder, listener, search, stopper).run(runner)
+        sweep = _Sweep(space, plan, key, folder, listener, search, population, stopper)
+        return sweep.run(runner)
 
 
 class _Sweep:
@@ -165,11 +172,12 @@ class _Sweep:
         folder: Path,
         listener: Listener,
         search: Search | None,
+        population: Population | None,
         stopper: EarlyStop | None,
     ) -> None:
         self.space, self.plan, self.key = space, plan, key
         self.folder, self.study = folder, Study(folder, plan.study)
-        self.search, self.stopper = search, stopper
+        self.search, self.population, self.stopper = search, population, stopper
         self.ledger = Ledger(folder)
         self.uri = tracking_uri(folder, space.tracking.uri)
         self.delivery = Delivery(sweep_record(space, plan), self.ledger, self.uri)
@@ -197,6 +205,8 @@ class _Sweep:
         for planned in missing(self.plan, self.ledger):
             if self.ledger.entry(planned.trial.trial_id).state == "failed":
                 self.ledger.retry(planned.trial.trial_id)  # what was lost then may be back
+        if self.population is not None:
+            self.population.clear()
         self._store(complete=False)
 
     def _run_jobs(self, kind: Literal["ray", "inline"], stop: StopRequest) -> int:
@@ -229,6 +239,9 @@ class _Sweep:
         return agenda.handed_out
 
     def _source(self) -> Source:
+        if self.population is not None:
+            self.population.found = self._found
+            return self.population
         if self.search is not None:
             return Searched(self.search, self.ledger, self._found)
         return self._paired() or Listed(missing(self.plan, self.ledger))
@@ -244,13 +257,13 @@ class _Sweep:
         return min(room, most or room)
 
     def _found(self, planned: PlannedTrial) -> None:
-        """Take in a trial that a search came to."""
+        """Take in a trial that a search or a population came to."""
+        self.relay.planned(planned)  # also one of an earlier run, which goes on now
         if planned in self.plan.trials:
             return
         self.plan = self.plan.model_copy(update={"trials": (*self.plan.trials, planned)})
         self._store(complete=False)
         self.delivery.add(trial_record(planned))
-        self.relay.planned(planned)
 
     def _paired(self) -> Paired | None:
         chosen = self.space.paired
@@ -296,12 +309,14 @@ class _Sweep:
         )
 
     def _summary(self, ran: int, answers: Sequence[str], delivered: bool) -> Summary:
-        states = [self.ledger.entry(p.trial.trial_id).state for p in self.plan.runnable]
+        trials = [p.trial for p in self.plan.runnable]
+        states = [(self.ledger.entry(t.trial_id).state, t.partial) for t in trials]
         return Summary(
             plan=self.plan,
-            done=states.count("done"),
+            done=states.count(("done", False)),
             ran=ran,
-            stopped=states.count("stopped"),
+            stopped=states.count(("stopped", False)),
+            segments=states.count(("stopped", True)),
             failures=tuple(self._failures()),
             answers=tuple(answers),
             undelivered="" if delivered else self.delivery.problem or "it did not answer in time",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sweep.durable import read_record, write_record
 from sweep.ledger import Ledger, Share
 from sweep.lock import Lock
-from sweep.spec.trial import Trial
+from sweep.spec.trial import Segment, Trial
 from sweep.tracking import names
 from sweep.tracking.store import experiment_id, find_runs, open_client
 
@@ -436,7 +436,14 @@ def run_params(trial: Trial) -> dict[str, Any]:
         "patience": trial.patience or "none",
         "metric": trial.metric,
         "seed": trial.seed,
+        **_segment_params(trial.segment),
     }
+
+
+def _segment_params(segment: Segment | None) -> dict[str, Any]:
+    if segment is None:
+        return {}
+    return {names.UNTIL: segment.until, names.PARENT: segment.parent or "none"}
 
 
 def _log_dataset(client: MlflowClient, run_id: str, trial: Trial) -> None:

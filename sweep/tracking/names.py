@@ -49,6 +49,11 @@ ANSWERS = "sweep.answers"
 ENVIRONMENT = "sweep.env."
 """Tag of a trial's run, followed by the name of what it says of hardware and versions."""
 
+UNTIL = "segment.until"
+"""Parameter of a run in a population: the epoch that it ends with."""
+PARENT = "segment.parent"
+"""Parameter of a run in a population: the trial that it goes on from, or "none"."""
+
 HYPERPARAMETER = "attention."
 """Parameter of a trial's run, followed by the hyperparameter's name."""
 
