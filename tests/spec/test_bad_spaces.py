@@ -568,7 +568,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "a field of no population": (
         {"scheduler": "{method: pbt, min_epochs: 1}"},
-        "8:27: scheduler.min_epochs: min_epochs belongs to asha and median, not 'pbt'",
+        "8:26: scheduler.min_epochs: min_epochs belongs to asha and median, not 'pbt'",
     ),
     "a population of a grid": (
         {"scheduler": "{method: pbt, interval: 1}"},
@@ -576,11 +576,11 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "a population of three": (
         {**POPULATION, "search": "{method: random, trials: 3}"},
-        "9:25: search.trials: 'pbt' needs 4 members or more, not 3",
+        "9:26: search.trials: 'pbt' needs 4 members or more, not 3",
     ),
     "a population that is one generation": (
         {**POPULATION, "scheduler": "{method: pbt, interval: 2}"},
-        "8:27: scheduler.interval: interval (=2) must be below epochs (=2)",
+        "8:26: scheduler.interval: interval (=2) must be below epochs (=2)",
     ),
     "a population that is compared while it warms up": (
         {
@@ -588,7 +588,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
             "scheduler": "{method: pbt, interval: 3}",
             "recipe": "{epochs: 9, warmup_epochs: 4, lr: {low: 0.1, high: 1}}",
         },
-        "8:27: scheduler.interval: interval (=3) must not be below warmup_epochs (=4)",
+        "8:26: scheduler.interval: interval (=3) must not be below warmup_epochs (=4)",
     ),
     "a population of trials that may end before": (
         {**POPULATION, "stopping": "{patience: 3}"},
@@ -600,24 +600,24 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "a population of batch sizes": (
         {**POPULATION, "recipe": "{lr: {low: 0.1, high: 1}, batch_size: {low: 8, high: 16}}"},
-        f"7:48: recipe.batch_size: 'pbt' searches what can change in training: {CHANGEABLE}",
+        f"7:35: recipe.batch_size: 'pbt' searches what can change in training: {CHANGEABLE}",
     ),
     "a population of modules": (
         {**POPULATION, "attention": "[{name: ela, kernel_size: {low: 3, high: 7, step: 2}}]"},
-        f"5:38: attention[0].kernel_size: 'pbt' searches what can change in training: {CHANGEABLE}",
+        f"5:25: attention[0].kernel_size: 'pbt' searches what can change in training: {CHANGEABLE}",
     ),
     "a range of one backbone's population": (
         {**POPULATION, "backbones": "[{name: resnet18, recipe: {momentum: {low: 0, high: 0.9}}}]"},
-        "4:49: backbones[0].recipe.momentum: 'pbt' searches what can change in training: "
+        "4:39: backbones[0].recipe.momentum: 'pbt' searches what can change in training: "
         f"{CHANGEABLE}",
     ),
     "a backbone whose population is not searched": (
         {**POPULATION, "backbones": "[{name: resnet18, recipe: {lr: 0.1}}]"},
-        "4:43: backbones[0].recipe.lr: 'pbt' searches lr on every backbone alike",
+        "4:39: backbones[0].recipe.lr: 'pbt' searches lr on every backbone alike",
     ),
     "a population of steps": (
         {**POPULATION, "recipe": "{epochs: 2, lr: {low: 0.1, high: 1, step: 0.1}}"},
-        "7:49: recipe.lr.step: 'pbt' multiplies; leave step out",
+        "7:45: recipe.lr.step: 'pbt' multiplies; leave step out",
     ),
     "a range in a grid": (
         {"recipe": "{lr: {low: 0.01, high: 1}}"},
