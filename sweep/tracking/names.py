@@ -15,7 +15,7 @@ STUDY = "sweep.study"
 TRIAL_ID = "sweep.trial_id"
 STATE = "sweep.state"
 """Tag of a trial's run, once it ended: "done", "failed", "interrupted", or "stopped" by a scheduler
-before its last epoch."""
+before its last epoch, as the segments of a population are."""
 REASON = "sweep.reason"
 """Tag of a failed or stopped trial's run: why."""
 ATTEMPTS = "sweep.attempts"
