@@ -109,7 +109,9 @@ def study_rows(record: StudyRecord) -> StudyRows:
     tags = record.parent.tags
     study = record.study
     described = [run for run in record.trials if "attention" in run.params]
-    runs = sorted(described, key=lambda run: _place(run, study))
+    whole = [run for run in described if not _is_passed_on(run)]
+    left_out = len(described) - len(whole)
+    runs = sorted(whole, key=lambda run: _place(run, study))
     labels = module_labels(_module(run, study) for run in runs)
     searched = json.loads(tags.get(names.SEARCHED, "[]"))
     trials = tuple(
@@ -124,13 +126,18 @@ def study_rows(record: StudyRecord) -> StudyRows:
         question=tags.get(names.QUESTION, ""),
         metrics=metrics,
         trials=trials,
-        planned=None if planned is None else int(planned),
+        planned=None if planned is None else int(planned) - left_out,
         refused=record.refused,
         refused_complete=record.refused_complete,
         parent_id=record.parent.run_id,
         version=tags.get(names.VERSION, "unknown"),
         commit=tags.get(names.COMMIT, "unknown"),
-        notes=(*answers, *notes, *_undescribed(len(record.trials) - len(described))),
+        notes=(
+            *answers,
+            *notes,
+            *_passed_on(left_out),
+            *_undescribed(len(record.trials) - len(described)),
+        ),
     )
 
 
@@ -206,6 +213,25 @@ def _module(run: RunRecord, study: str) -> Module:
 def _name(run: RunRecord, study: str, tag: str) -> str | None:
     """Return a name that a run has in one study, if any."""
     return run.tags.get(names.per_sweep(tag, study)) or None
+
+
+def _is_passed_on(run: RunRecord) -> bool:
+    """Tell whether a run is a segment that others go on from; one that failed is to be seen."""
+    until = run.params.get(names.UNTIL)
+    passed_on = until is not None and until != run.params["recipe.epochs"]
+    return passed_on and run.status != "FAILED"
+
+
+def _passed_on(count: int) -> tuple[str, ...]:
+    """Return the note on segments of populations."""
+    return (
+        (
+            f"{count} segments of populations are left out: the last of each member is its row, "
+            "and names the last recipe of several",
+        )
+        if count
+        else ()
+    )
 
 
 def _undescribed(count: int) -> tuple[str, ...]:

@@ -502,10 +502,14 @@ def _run(
 
 def _plan_of(space: Space, folder: Path) -> Plan:
     """Return the plan of a space; of a search its trials so far, or the first that it would try."""
+    from sweep.ledger import Ledger
+    from sweep.orchestration.population import Population
     from sweep.orchestration.search import preview
     from sweep.plan import make_plan
     from sweep.study import Study
 
+    if space.scheduler.method == "pbt":
+        return Population(space, Ledger(folder)).plan
     if space.search.method == "grid":
         return make_plan(space)
     stored = Study(folder, space.general.study).stored()

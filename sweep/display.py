@@ -45,7 +45,7 @@ class Display:
 
     def __init__(self, trials: Sequence[PlannedTrial], metric: str, console: Console) -> None:
         self.metric, self.console = metric, console
-        self.rows = {p.trial.trial_id: _Row(p.name, p.trial.recipe.epochs) for p in trials}
+        self.rows = {p.trial.trial_id: _Row(p.name, p.trial.until) for p in trials}
         self.finished: list[str] = []
         self.begun = time.monotonic()
         self.first_epoch_at: float | None = None
@@ -74,7 +74,7 @@ class Display:
 
     def planned(self, planned: PlannedTrial) -> None:
         trial = planned.trial
-        self.rows.setdefault(trial.trial_id, _Row(planned.name, trial.recipe.epochs))
+        self.rows.setdefault(trial.trial_id, _Row(planned.name, trial.until))
 
     def started(self, trial_id: str) -> None:
         self.rows[trial_id].state = "running"
@@ -94,8 +94,7 @@ class Display:
 
     def ended(self, trial_id: str, outcome: Outcome) -> None:
         row = self.rows[trial_id]
-        ended_early = "stopped" if outcome.reason else "done"
-        row.state = "failed" if outcome.kind else ended_early
+        row.state = "failed" if outcome.kind else "stopped" if outcome.reason else "done"
         row.value = outcome.metrics.get(f"test_{self.metric}", row.value)
         row.note = outcome.reason
         self.finished.append(trial_id)
@@ -139,7 +138,7 @@ class Display:
 
     def _progress(self) -> float:
         epochs = sum(row.epochs for row in self.rows.values())
-        ended = ("done", "failed", "stopped")
+        ended = ("done", "stopped", "failed")
         passed = sum(r.epochs if r.state in ended else r.epoch for r in self.rows.values())
         return passed / epochs if epochs else 1.0
 

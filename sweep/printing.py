@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -93,6 +94,7 @@ def show_summary(summary: Summary, folder: Path, console: Console) -> None:
     console.print(
         f"{plan.study}: {summary.done} of {len(plan.runnable)} trials done"
         + (f", {summary.stopped} stopped early" if summary.stopped else "")
+        + (f", {summary.segments} segments of populations" if summary.segments else "")
         + (f", {len(summary.failures)} failed" if summary.failures else "")
         + (f", {len(plan.refused)} refused" if plan.refused else "")
         + (f", {len(plan.pruned)} pruned" if plan.pruned else "")
@@ -173,9 +175,20 @@ def what_runs(space: Space, plan: Plan | None, count: int) -> str:
 
 def _searched(space: Space) -> str:
     search, seeds = space.search, len(space.general.seeds)
+    by = f"by {' and '.join(space.objectives)}"
+    if space.scheduler.method == "pbt":
+        return f"{_generations(space)}, {by}; a population for each model and seed"
     chosen = f"{search.method} chooses {search.trials} configurations"
-    by = " and ".join(space.objectives)
-    return f"{chosen} by {by}, each with {seeds} seed{'s' * (seeds > 1)}"
+    return f"{chosen} {by}, each with {seeds} seed{'s' * (seeds > 1)}"
+
+
+def _generations(space: Space) -> str:
+    """Return what a population is in words."""
+    interval = space.scheduler.interval
+    lengths = {math.ceil(p.recipe.epochs / interval) for p in space.backbones if p.recipe}
+    counts = " or ".join(map(str, sorted(lengths)))
+    epochs = f"{interval} epoch{'s' * (interval > 1)}"
+    return f"{space.search.trials} members train for {counts} generations of {epochs}"
 
 
 def show_plan(

@@ -12,6 +12,7 @@ from sweep.errors import UserError
 from sweep.ledger import Entry, Ledger, Share
 from sweep.plan import Plan, PlannedTrial
 from sweep.registry import nearest
+from sweep.spec.trial import Trial
 from sweep.study import StoredStudy
 
 if TYPE_CHECKING:
@@ -102,10 +103,14 @@ def put_back(plan: Plan, ledger: Ledger, *, failed_only: bool) -> list[PlannedTr
     """Put trials without a full result back among those that are to run; return them.
 
     Those that failed, and unless ``failed_only`` those that a scheduler stopped: these then train
-    to their end. No other command may run the sweep.
+    to their end, but for the segments of a population. No other command may run the sweep.
     """
-    states = ("failed",) if failed_only else ("failed", "stopped")
-    found = [p for p in plan.runnable if ledger.entry(p.trial.trial_id).state in states]
+
+    def is_wanted(trial: Trial) -> bool:
+        state = ledger.entry(trial.trial_id).state
+        return state == "failed" or (state, failed_only, trial.partial) == ("stopped", False, False)
+
+    found = [p for p in plan.runnable if is_wanted(p.trial)]
     for planned in found:
         ledger.retry(planned.trial.trial_id)
     return found
@@ -126,7 +131,7 @@ def _standing(planned: PlannedTrial, ledger: Ledger) -> Standing:
         state=_state(entry, trial.trial_id, ledger),
         attempts=entry.attempts,
         epoch=_last_epoch(trial.trial_id, ledger),
-        epochs=trial.recipe.epochs,
+        epochs=trial.until,
         reason=entry.reason or _enlarged(entry),
         log=log if log.exists() else None,
     )

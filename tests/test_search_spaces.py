@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from spec.spaces import call, space_of
 
+from sweep.ledger import Ledger
+from sweep.orchestration.population import Population
 from sweep.orchestration.search import Search
 from sweep.plan import SUSTAINED_FLOPS, Plan, make_plan
 from sweep.registry import BACKBONES, DATASETS, TASKS
@@ -55,10 +57,12 @@ def commands(name: str) -> list[list[str]]:
 
 @cache
 def plan_of(name: str, overrides: tuple[str, ...] = ()) -> Plan:
-    """Return the plan of a grid, or of the first configurations of a search."""
+    """Return the plan of a grid, or of the first configurations of a search or population."""
     space = load_space(Path("search_spaces") / f"{name}.yaml", overrides)
     if space.search.method == "grid":
         return make_plan(space)
+    if space.scheduler.method == "pbt":
+        return Population(space, Ledger(Path("nowhere"))).plan
     search = Search(space, None)
     for _ in range(FIRST_CONFIGURATIONS):
         search.ask()
@@ -68,7 +72,7 @@ def plan_of(name: str, overrides: tuple[str, ...] = ()) -> Plan:
 def whole(name: str, plan: Plan) -> int:
     """Return how many trials a space has, of a search those that its budget allows."""
     space = load_space(Path("search_spaces") / f"{name}.yaml")
-    if space.search.method == "grid":
+    if space.search.method == "grid" or space.scheduler.method == "pbt":
         return len(plan.runnable)
     return space.search.trials * len(space.general.seeds)
 

@@ -2,7 +2,8 @@
 
 A run is of a row if it has the same backbone, sites, module and hyperparameters, and nothing of
 these was adjusted. What it learnt may be another data set or recipe than the paper's, and its stem
-may be the one for small images: runs are grouped by that, and every group says what it is.
+may be the one for small images: runs are grouped by that, and every group says what it is. A member
+of a population learnt by several recipes, and is of no row.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ def _of_row(row: Row, runs: Iterable[RunRecord]) -> list[RunRecord]:
         for run in runs
         if all(run.params.get(key) == value for key, value in wanted.items())
         and not run.tags.get(names.ADJUSTED)
+        and names.UNTIL not in run.params
         and _same_hyperparameters(run, configuration)
     ]
 

@@ -74,6 +74,7 @@ class Agenda:
         listener: is told what happens to trials.
         limit: of jobs at once.
         early_stop: ends trials early; None lets all go on.
+        scheduled: whether a trial that was stopped early is settled.
         elsewhere: what other working folders have of the trials; None if there is no other.
         clock: in seconds.
     """
@@ -87,12 +88,13 @@ class Agenda:
         *,
         limit: int | None = None,
         early_stop: EarlyStop | None = None,
+        scheduled: bool = False,
         elsewhere: Elsewhere | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.source, self.ledger, self.listener = source, ledger, listener
         self.make_job, self.early_stop, self.clock = make_job, early_stop, clock
-        self.limit, self.elsewhere = limit, elsewhere
+        self.limit, self.scheduled, self.elsewhere = limit, scheduled, elsewhere
         self.unwritable = ""
         """Why the working folder cannot be written to any more; empty if it can."""
         self._planned: dict[str, PlannedTrial] = {}
@@ -188,7 +190,7 @@ class Agenda:
         with self._writing():
             entry = self.ledger.entry(trial_id)
             told = entry.state == "failed" and entry.attempts > self._begun[trial_id]
-            if entry.state != "done" and not told:
+            if entry.state not in ("done", "stopped") and not told:
                 self.ledger.fail(trial_id, "transient", reason, details)
                 entry = self.ledger.entry(trial_id)
             metrics = (self.ledger.result(trial_id) or {}).get("metrics", {})
@@ -237,7 +239,7 @@ class Agenda:
         if self.elsewhere is not None:
             self.elsewhere.adopt(self._planned[trial_id].trial)
         entry = self.ledger.entry(trial_id)  # only now: another command may just have ended it
-        if entry.settled_for(scheduled=self.early_stop is not None):
+        if entry.settled_for(scheduled=self.scheduled):
             result = self.ledger.result(trial_id) if entry.state == "done" else None
             metrics = result["metrics"] if result else {}
             self._settle(trial_id, Outcome(metrics, entry.reason, entry.kind))

@@ -51,7 +51,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended; ``reason`` is empty if it ended well."""
+    """How an attempt ended; ``reason`` is empty if it ended well, ``kind`` if it did not fail."""
 
     metrics: dict[str, float]
     reason: str = ""
@@ -139,6 +139,11 @@ def _trained(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
             break
         ledger.record(trial_id, report.epoch, report.metrics)
         yield report
+    if job.trial.partial:
+        reason = f"segment of a population, until epoch {job.trial.until}"
+        Checkpoints(ledger.checkpoint_folder(trial_id)).reduce("last")  # for those that go on
+        ledger.stop(trial_id, reason)
+        return Outcome(result.metrics, reason)
     if job.latency:
         result.metrics["latency_ms"] = _latency(job.trial, device)
     ledger.store_result(
@@ -174,15 +179,19 @@ def _latency(trial: Trial, device: torch.device) -> float:
 
 
 def _continue(donor: str, trial_id: str, ledger: Ledger) -> None:
-    """Give a trial that has no checkpoint the last one of a shorter trial."""
-    own = Checkpoints(ledger.checkpoint_folder(trial_id))
-    if own.exists():
+    """Give a trial that has no whole checkpoint those of a shorter one, if it has."""
+    own, other = (Checkpoints(ledger.checkpoint_folder(one)) for one in (trial_id, donor))
+    if own.intact():
         return
+    lock = ledger.training(donor)  # nobody writes there meanwhile
     try:
-        own.copy(ledger.checkpoint_folder(donor))
+        if not lock.take() or not other.intact():
+            ledger.note(trial_id, f"starts anew: trial {donor} has no checkpoint to go on from")
+            return
+        own.copy(other.folder)
         ledger.note(trial_id, f"goes on from the checkpoint of trial {donor}, of fewer epochs")
-    except FileNotFoundError:  # that trial ended meanwhile, or was removed
-        ledger.note(trial_id, f"starts anew: trial {donor} has no checkpoint any more")
+    finally:
+        lock.release()
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -157,8 +157,8 @@ class EarlyStop:
 
 
 def early_stop(space: Space, folder: Path) -> EarlyStop | None:
-    """Return the scheduler of a sweep in a working folder; None if the space has none."""
-    if space.scheduler.method == "none":
+    """Return what ends trials early in a sweep; None if nothing does (``population`` is apart)."""
+    if space.scheduler.method in ("none", "pbt"):
         return None
     metric = next(m for m in TASKS[space.general.task].metrics if m.name == space.metric)
     return EarlyStop(space, search_path(folder, space.general.study), metric.mode)

@@ -43,7 +43,6 @@ class JobMaker:
     def __call__(self, planned: PlannedTrial, larger: Share | None) -> Job:
         """Return the job of a trial; ``larger`` is what it needs, where that is more."""
         trial = placed(planned.trial, self.root)
-        beginning = self.beginnings.get(trial.trial_id)
         part = self.packed.get(probe_key(trial), self.given.gpus)
         return Job(
             trial=trial,
@@ -51,7 +50,7 @@ class JobMaker:
             share=self._share(part, larger),
             workers=self.space.resources.workers,
             keep=self.space.general.keep_checkpoints,
-            continues=beginning.trial_id if beginning and not beginning.obstacle else None,
+            continues=self._continued(trial),
             latency="latency" in self.space.objectives,
         )
 
@@ -61,6 +60,13 @@ class JobMaker:
             return Share(self.given.cpus, part)
         gpus = max(part, larger.gpus) if self.given.gpus else 0.0
         return Share(self.given.cpus, gpus, larger.accumulate)
+
+    def _continued(self, trial: Trial) -> str | None:
+        """Return the trial whose last state a trial goes on from."""
+        if trial.segment is not None:
+            return trial.segment.parent
+        beginning = self.beginnings.get(trial.trial_id)
+        return beginning.trial_id if beginning and not beginning.obstacle else None
 
 
 def placed(trial: Trial, root: str | None) -> Trial:

@@ -24,6 +24,7 @@ from sweep.orchestration.early_stop import EarlyStop, early_stop
 from sweep.orchestration.inline import InlineRunner
 from sweep.orchestration.jobs import JobMaker, placed
 from sweep.orchestration.paired import Paired
+from sweep.orchestration.population import Population
 from sweep.orchestration.record import sweep_record, trial_record
 from sweep.orchestration.resources import share, slots
 from sweep.orchestration.runner import Listener, Runner
@@ -76,6 +77,8 @@ class Summary:
     """Trials that another working folder trained, and this run took over from the store."""
     stopped: int
     """Trials that a scheduler ended early."""
+    segments: int
+    """Trials of populations that others go on from."""
     failures: tuple[Failure, ...]
     answers: tuple[str, ...]
     """Of a paired study, a sentence for each comparison."""
@@ -145,7 +148,7 @@ def run_sweep(
 
     Args:
         space: the checked search space.
-        plan: its trials; None for a search, which finds them.
+        plan: its trials; None for a search or populations, which find them.
         key: of the plan; see ``sweep.study.plan_key``.
         folder: the working folder.
         runner: "ray", or "inline" for this process.
@@ -160,15 +163,19 @@ def run_sweep(
         MissingDatasetError: the data set is not here.
     """
     with ExitStack() as stack:
-        search = None
-        if plan is None:
+        search = population = None
+        if space.scheduler.method == "pbt":
+            population = Population(space, Ledger(folder))
+            plan = population.plan
+        elif plan is None:
             path = search_path(folder, space.general.study)
             search = stack.enter_context(closing(Search(space, path)))
             plan = search.plan()
         stopper = early_stop(space, folder)
         if stopper is not None:
             stack.enter_context(closing(stopper))
-        return _Sweep(space, plan, key, folder, listener, search, stopper).run(runner)
+        sweep = _Sweep(space, plan, key, folder, listener, search, population, stopper)
+        return sweep.run(runner)
 
 
 class _Sweep:
@@ -182,16 +189,18 @@ class _Sweep:
         folder: Path,
         listener: Listener,
         search: Search | None,
+        population: Population | None,
         stopper: EarlyStop | None,
     ) -> None:
         self.space, self.plan, self.key = space, plan, key
         self.folder, self.study = folder, Study(folder, plan.study)
-        self.search, self.stopper = search, stopper
+        self.search, self.population, self.stopper = search, population, stopper
         self.ledger = Ledger(folder)
         self.uri = tracking_uri(folder, space.tracking.uri)
         self.delivery = Delivery(sweep_record(space, plan), self.ledger, self.uri)
         self.relay = _Relay(listener, self.delivery)
         self.agenda: Agenda | None = None
+        self.scheduled = space.scheduler.method != "none"
         self.elsewhere = Elsewhere(self.uri, self.ledger)
 
     def run(self, kind: Literal["ray", "inline"]) -> Summary:
@@ -223,6 +232,8 @@ class _Sweep:
                 self.ledger.retry(planned.trial.trial_id)  # what was lost then may be back
         if self.uri != own_store(self.folder):  # in that all comes from this ledger
             self._adopt()
+        if self.population is not None:
+            self.population.clear()
         self._store(complete=False)
 
     def _adopt(self) -> None:
@@ -258,6 +269,7 @@ class _Sweep:
                 self.relay,
                 limit=self._limit(_slots(given, packed, cpus=cpus, gpus=gpus)),
                 early_stop=self.stopper,
+                scheduled=self.scheduled,
                 elsewhere=self.elsewhere,
             )
             try:
@@ -271,9 +283,12 @@ class _Sweep:
         return agenda.handed_out
 
     def _missing(self) -> list[PlannedTrial]:
-        return missing(self.plan, self.ledger, scheduled=self.stopper is not None)
+        return missing(self.plan, self.ledger, scheduled=self.scheduled)
 
     def _source(self) -> Source:
+        if self.population is not None:
+            self.population.found = self._found
+            return self.population
         if self.search is not None:
             return Searched(self.search, self.ledger, self._found)
         return self._paired() or Listed(self._missing())
@@ -289,8 +304,8 @@ class _Sweep:
         return min(room, most or room)
 
     def _found(self, planned: PlannedTrial) -> None:
-        """Take in a trial that a search came to."""
-        self.relay.planned(planned)
+        """Take in a trial that a search or a population came to."""
+        self.relay.planned(planned)  # also one of an earlier run, which goes on now
         if any(known.trial.trial_id == planned.trial.trial_id for known in self.plan.trials):
             return
         self.plan = self.plan.model_copy(update={"trials": (*self.plan.trials, planned)})
@@ -340,13 +355,15 @@ class _Sweep:
         )
 
     def _summary(self, ran: int, answers: Sequence[str], delivered: bool) -> Summary:
-        states = [self.ledger.entry(p.trial.trial_id).state for p in self.plan.runnable]
+        trials = [p.trial for p in self.plan.runnable]
+        states = [(self.ledger.entry(t.trial_id).state, t.partial) for t in trials]
         return Summary(
             plan=self.plan,
-            done=states.count("done"),
+            done=states.count(("done", False)),
             ran=ran,
             adopted=self.elsewhere.adopted,
-            stopped=states.count("stopped"),
+            stopped=states.count(("stopped", False)),
+            segments=states.count(("stopped", True)),
             failures=tuple(self._failures()),
             answers=tuple(answers),
             undelivered="" if delivered else self.delivery.problem or "it did not answer in time",

@@ -38,7 +38,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sweep.errors import UserError
 from sweep.plan import Plan, PlannedTrial, make_plan
 from sweep.registry import TASKS
-from sweep.spec.axes import Axis, Choice, Choices, EndlessError, concrete, points
+from sweep.spec.axes import Axis, Choice, Choices, EndlessError, concrete, drawn, points
 from sweep.spec.document import SpecError
 from sweep.spec.labels import Module, module_label
 from sweep.spec.load import check_space
@@ -237,15 +237,15 @@ class Search:
             left = [choices for choices in every if choices not in known]
             return source.choice(left) if left else None
         for _ in range(DRAWS):
-            drawn: Choices = {}
+            choices: Choices = {}
 
-            def choose(axis: Axis, drawn: Choices = drawn) -> Choice:
-                drawn[axis.name] = _drawn(axis, source)
-                return drawn[axis.name]
+            def choose(axis: Axis, choices: Choices = choices) -> Choice:
+                choices[axis.name] = drawn(axis, source)
+                return choices[axis.name]
 
             concrete(document, choose)
-            if drawn not in known:
-                return drawn
+            if choices not in known:
+                return choices
         return None
 
     def _sampler(self, asked: int) -> optuna.samplers.BaseSampler:
@@ -456,22 +456,6 @@ def _suggested(trial: optuna.Trial, axis: Axis) -> Choice:
     if isinstance(distribution, IntDistribution):
         return trial.suggest_int(axis.name, low, high, step=step, log=log)
     return trial.suggest_float(axis.name, low, high, step=step, log=log)
-
-
-def _drawn(axis: Axis, source: random.Random) -> Choice:
-    """Return one choice of an axis: of a long range a number on the scale that it has."""
-    try:
-        return source.choice(axis.choices())
-    except EndlessError:
-        assert axis.range is not None
-        low, high, step = axis.range.low, axis.range.high, axis.range.step
-        if axis.range.log:
-            number = math.exp(source.uniform(math.log(low), math.log(high)))
-        else:
-            number = source.uniform(low, high)
-        if axis.whole or step:
-            number = low + round((number - low) / (step or 1)) * (step or 1)
-        return int(number) if axis.whole else min(max(number, low), high)
 
 
 def _earlier(proposals: Sequence[FrozenTrial], ids: Sequence[str]) -> FrozenTrial | None:

@@ -8,6 +8,8 @@ space without axes, which is checked and planned like any other.
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -151,6 +153,33 @@ def points(document: Document) -> Iterator[Choices]:
             begun += [{**choices, axis.name: choice} for choice in reversed(axis.choices())]
         else:
             yield choices
+
+
+def drawn(axis: Axis, source: random.Random) -> Choice:
+    """Return one choice of an axis: of a long range a number on the scale that it has."""
+    try:
+        return source.choice(axis.choices())
+    except EndlessError:
+        assert axis.range is not None
+        low, high, step = axis.range.low, axis.range.high, axis.range.step
+        if axis.range.log:
+            number = math.exp(source.uniform(math.log(low), math.log(high)))
+        else:
+            number = source.uniform(low, high)
+        if axis.whole or step:
+            number = low + round((number - low) / (step or 1)) * (step or 1)
+        return int(number) if axis.whole else min(max(number, low), high)
+
+
+def recipe_axes(document: Document) -> dict[str, Axis]:
+    """Return the ranges of the space's own recipe by their field, in the order of the alphabet."""
+    return {
+        field: Axis(
+            f"recipe.{field}", range=Range.model_validate(value), whole=_is_whole(Recipe, field)
+        )
+        for field, value in sorted(document.data.get("recipe", {}).items())
+        if is_range(value)
+    }
 
 
 def searches_recipes(document: Document) -> bool:

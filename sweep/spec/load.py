@@ -45,6 +45,10 @@ Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
 
 EMPTY = "is an empty list; give at least one value, or leave the field out"
+MEMBERS = 4
+"""The smallest population: a quarter of it is one."""
+CHANGEABLE = ("lr", "momentum", "weight_decay", "label_smoothing")
+"""Fields of a recipe that can change in the middle of training."""
 RANGE_OF_GRID = "a range needs `search: random`, `tpe` or `nsga2`; a grid takes a list of values"
 CHECKED_POINTS = 1000
 """Whole numbers between the ends of a range that are all checked."""
@@ -115,6 +119,7 @@ class _Check:
             self._of_a_grid(search)
             self._objectives(search, scheduler, data.get("metric"))
             self._sound_to_stop(scheduler, backbones)
+            self._sound_population(search, scheduler, stopping)
         if (  # a section is None where it has problems; the type checker is told so too
             self.problems
             or not self.document.sound
@@ -226,18 +231,69 @@ class _Check:
             return
         if self.kind in ("leave_one_out", "paired"):
             self._add(("scheduler",), f"kind {self.kind!r} needs every trial to its end")
-        given = "min_epochs" in scheduler.model_fields_set
-        place: Place = ("scheduler", "min_epochs") if given else ("scheduler",)
-        first = f"min_epochs (={scheduler.min_epochs})"
+        field = "interval" if scheduler.method == "pbt" else "min_epochs"
+        compared = getattr(scheduler, field)
+        given = field in scheduler.model_fields_set
+        place: Place = ("scheduler", field) if given else ("scheduler",)
+        first = f"{field} (={compared})"
         for point in backbones:
             own: Place = (*point.place, "recipe")
             recipes = self.recipes[own if own in self.recipes else ("recipe",)]
             epochs = min(recipe.epochs for recipe in recipes)
             warmup = max(recipe.warmup_epochs for recipe in recipes)
-            if scheduler.min_epochs >= epochs:
+            if compared >= epochs:
                 self._add(place, f"{first} must be below epochs (={epochs})")
-            elif scheduler.min_epochs < warmup:
+            elif compared < warmup:
                 self._add(place, f"{first} must not be below warmup_epochs (={warmup:g})")
+
+    def _sound_population(
+        self,
+        search: SearchSettings | None,
+        scheduler: SchedulerSettings | None,
+        stopping: Stopping | None,
+    ) -> None:
+        """Check that the members of a population differ in what can change while they train."""
+        if search is None or scheduler is None or scheduler.method != "pbt":
+            return
+        if search.method != "random":
+            self._add(
+                ("scheduler",),
+                f"'pbt' needs `search: random` for its first generation, not {search.method!r}",
+            )
+            return
+        if search.trials < MEMBERS:
+            self._add(
+                ("search", "trials"), f"'pbt' needs {MEMBERS} members or more, not {search.trials}"
+            )
+        if stopping is not None and stopping.patience is not None:
+            self._add(
+                ("stopping", "patience"), "'pbt' compares members of one age; leave patience out"
+            )
+        self._changeable(self.document.data)
+
+    def _changeable(self, data: Mapping[str, Any]) -> None:
+        """Check that a population searches the space's own recipe, where that can change."""
+        shared = data.get("recipe", {})
+        searched = [field for field, value in shared.items() if is_range(value)]
+        fields = f"{', '.join(CHANGEABLE[:-1])} or {CHANGEABLE[-1]} of the space's own recipe"
+        sections: list[tuple[Place, Any]] = [(("recipe",), shared)]
+        for name in ("backbones", "attention"):
+            for index, entry in enumerate(data[name]):
+                if isinstance(entry, dict):
+                    own = entry.get("recipe", {})
+                    sections += [((name, index), entry), ((name, index, "recipe"), own)]
+        for place, section in sections:
+            for field, value in section.items():
+                if len(place) == 3 and field in searched:
+                    self._add((*place, field), f"'pbt' searches {field} on every backbone alike")
+                elif is_range(value) and (place != ("recipe",) or field not in CHANGEABLE):
+                    self._add(
+                        (*place, field), f"'pbt' searches what can change in training: {fields}"
+                    )
+                elif is_range(value) and "step" in value:
+                    self._add((*place, field, "step"), "'pbt' multiplies; leave step out")
+        if not searched:
+            self._add(("scheduler",), f"'pbt' needs a range of {fields}")
 
     def _dataset(self, data: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
         place: Place = ("dataset",)

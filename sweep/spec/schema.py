@@ -116,18 +116,21 @@ class SearchSettings(Section):
 class SchedulerSettings(Section):
     """Which trials end before their last epoch because others are better."""
 
-    method: Literal["none", "asha", "median"] = "none"
-    """"none", "asha" (successive halving) or "median" (of the trials that are done)."""
+    method: Literal["none", "asha", "median", "pbt"] = "none"
+    """"none", "asha" (successive halving), "median" (of the trials that are done) or "pbt"
+    (population based training: the worst go on with the weights and the recipe of the best)."""
     min_epochs: PositiveInt = 3
     """No trial is stopped before."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
     """Of "asha": one in so many trials goes on, and for so many times as many epochs."""
     min_trials: PositiveInt = 5
     """Of "median": trials that are done before any is stopped."""
+    interval: PositiveInt = 5
+    """Of "pbt": epochs of a generation."""
 
     @model_validator(mode="after")
     def _of_its_method(self) -> Self:
-        of = {"reduction_factor": ("asha",), "min_trials": ("median",)}
+        of = {"reduction_factor": ("asha",), "min_trials": ("median",), "interval": ("pbt",)}
         for field in sorted(self.model_fields_set - {"method"}):
             if self.method not in (methods := of.get(field, ("asha", "median"))):
                 raise ValueError(f"{field} belongs to {' and '.join(methods)}, not {self.method!r}")

@@ -25,6 +25,20 @@ class BackboneChoice(BaseModel):
     """Name of torchvision's weights that training starts from ("IMAGENET1K_V1")."""
 
 
+class Segment(BaseModel):
+    """One generation of a member of a population, which is a trial of its own.
+
+    The parent's identity covers its own parent's, and so all that training came through.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    until: int
+    """Epochs after which it ends, those of its ancestors included."""
+    parent: str | None
+    """The trial whose last state it goes on from; None in the first generation."""
+
+
 class Trial(BaseModel):
     """One model, one data set, one recipe, one seed.
 
@@ -64,6 +78,18 @@ class Trial(BaseModel):
     metric: str
     """Chooses the epoch, on the validation split."""
     seed: int
+    segment: Segment | None = None
+    """None but in a population."""
+
+    @property
+    def until(self) -> int:
+        """Epochs after which it ends."""
+        return self.recipe.epochs if self.segment is None else self.segment.until
+
+    @property
+    def partial(self) -> bool:
+        """Whether it ends before the last epoch of its recipe, for another one to go on from."""
+        return self.until < self.recipe.epochs
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -90,6 +116,7 @@ class Trial(BaseModel):
             **plain,
             "hyperparameters": {name: self.hyperparameters[name] for name in self.nondefault},
             "recipe": self.recipe.model_dump(mode="json", exclude_defaults=True),
+            **({"segment": self.segment.model_dump()} if self.segment else {}),
         }
 
     @property

@@ -25,7 +25,7 @@ from sweep.durable import read_record, write_record
 from sweep.errors import first_line
 from sweep.ledger import Ledger, Share
 from sweep.lock import Lock
-from sweep.spec.trial import Trial
+from sweep.spec.trial import Segment, Trial
 from sweep.tracking import names
 from sweep.tracking.handover import (
     by_age,
@@ -547,7 +547,14 @@ def run_params(trial: Trial) -> dict[str, Any]:
         "patience": trial.patience or "none",
         "metric": trial.metric,
         "seed": trial.seed,
+        **_segment_params(trial.segment),
     }
+
+
+def _segment_params(segment: Segment | None) -> dict[str, Any]:
+    if segment is None:
+        return {}
+    return {names.UNTIL: segment.until, names.PARENT: segment.parent or "none"}
 
 
 def _log_dataset(client: MlflowClient, run_id: str, trial: Trial) -> None:

@@ -51,6 +51,10 @@ class Checkpoints:
         """Tell whether an epoch was saved."""
         return (self.folder / MANIFEST).is_file()
 
+    def intact(self) -> bool:
+        """Tell whether a saved epoch is whole, so that it can be gone on from."""
+        return any(not self._problem(entry) for entry in self._entries())
+
     def copy(self, source: Path) -> None:
         """Take over the epochs of another folder; what is damaged there is so here.
 

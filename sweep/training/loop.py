@@ -25,7 +25,7 @@ from sweep.spec.trial import Trial
 from sweep.tasks.base import Meter, Task
 from sweep.training.checkpoint import Checkpoints
 from sweep.training.loading import make_loader
-from sweep.training.optim import current_lr, make_optimizer, make_scheduler
+from sweep.training.optim import current_lr, make_optimizer, make_scheduler, restore
 from sweep.training.precision import Precision
 from sweep.training.seeding import seed_everything
 
@@ -43,6 +43,15 @@ class NonFiniteLossError(ArithmeticError):
         super().__init__(f"loss is {loss} in epoch {epoch}, step {step}")
 
 
+class LostParentError(RuntimeError):
+    """The state that a segment of a population goes on from is not there."""
+
+    def __init__(self, parent: str) -> None:
+        super().__init__(
+            f"the last state of trial {parent}, from which it goes on, is gone or damaged"
+        )
+
+
 @dataclass(frozen=True)
 class EpochReport:
     """What one epoch measured; ``epoch`` counts from 1."""
@@ -53,7 +62,10 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What a trial that was trained to its end measured, once, on the test split."""
+    """What a trial that was trained to its end measured, once, on the test split.
+
+    Of a partial one, which others go on from, it is without the test split.
+    """
 
     metrics: dict[str, float]
     epochs: int
@@ -78,6 +90,7 @@ def train(
     Raises:
         NonFiniteLossError: training diverged.
         MissingDatasetError: the data set is not on this machine.
+        LostParentError: there is no whole state to go on from, and it must not start anew.
     """
     epochs = train_epochs(trial, checkpoint_dir=checkpoint_dir, device=device, workers=workers)
     while True:
@@ -154,17 +167,18 @@ class Training:
     def finished(self) -> bool:
         done = len(self.history)
         patience = self.trial.patience
-        return done >= self.recipe.epochs or (
+        return done >= self.trial.until or (
             patience is not None and done - self.best_epoch >= patience
         )
 
     def resume(self) -> list[EpochReport]:
         """Go back to the last checkpoint, if there is one; return the epochs before it."""
         state = self.checkpoints.load_last(self.device)
+        if state is None and self.trial.segment and self.trial.segment.parent:
+            raise LostParentError(self.trial.segment.parent)
         if state is not None:
             self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.scheduler.load_state_dict(state["scheduler"])
+            restore(self.optimizer, self.scheduler, state["optimizer"], state["scheduler"])
             self.precision.load_state_dict(state["scaler"])
             self.history = [EpochReport(**epoch) for epoch in state["history"]]
             self.best_epoch = state["best_epoch"]
@@ -193,10 +207,8 @@ class Training:
         return self.history[-1]
 
     def result(self) -> TrialResult:
-        """Evaluate the test split, once, with the weights that the recipe says."""
-        if self.recipe.evaluate == "best":
-            self.model.load_state_dict(self.checkpoints.load_best(self.best_epoch, self.device))
-        tested = evaluate(self.model, self.task, self.data.test, self.precision)
+        """Return what was measured; the test split is evaluated now, once, unless others go on."""
+        tested = {} if self.trial.partial else self._test()
         metrics = {
             **{f"test_{name}": value for name, value in tested.items()},
             **{
@@ -209,6 +221,12 @@ class Training:
         if self.device.type == "cuda":
             metrics["peak_memory_gib"] = torch.cuda.max_memory_allocated(self.device) / 2**30
         return TrialResult(metrics, epochs=len(self.history), best_epoch=self.best_epoch)
+
+    def _test(self) -> dict[str, float]:
+        """Evaluate the test split with the weights that the recipe says."""
+        if self.recipe.evaluate == "best":
+            self.model.load_state_dict(self.checkpoints.load_best(self.best_epoch, self.device))
+        return evaluate(self.model, self.task, self.data.test, self.precision)
 
     def _train(self, number: int) -> dict[str, float]:
         seed_everything(self.trial.seed, "epoch", number)

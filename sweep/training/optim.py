@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -41,6 +42,26 @@ def make_scheduler(optimizer: Optimizer, recipe: Recipe, steps_per_epoch: int) -
     # The first steps in fp16 are often skipped, until the loss scale fits; torch would warn of it.
     optimizer._opt_called = True  # type: ignore[attr-defined]
     return scheduler
+
+
+def restore(
+    optimizer: Optimizer, scheduler: LambdaLR, state: dict[str, Any], schedule: dict[str, Any]
+) -> None:
+    """Go on from the state of an optimizer and of its scheduler, which may be of another recipe.
+
+    What was learnt stays (momentum buffers, the number of steps); learning rate, momentum and
+    weight decay are those that the optimizer was made with.
+    """
+    settings = [
+        {key: value for key, value in group.items() if key != "params"}
+        for group in optimizer.param_groups
+    ]
+    optimizer.load_state_dict(state)
+    scheduler.load_state_dict({**schedule, "base_lrs": scheduler.base_lrs})
+    for group, own, factor in zip(
+        optimizer.param_groups, settings, scheduler.lr_lambdas, strict=True
+    ):
+        group.update({**own, "lr": own["initial_lr"] * factor(scheduler.last_epoch)})
 
 
 def lr_factor(recipe: Recipe, steps_per_epoch: int) -> Callable[[int], float]:

@@ -48,6 +48,12 @@ NAMES = ", ".join(
 TERMS = "Allowed: names, numbers, text, lists, comparisons, and, or, not, in, + - * / // %"
 RANGE = "a range needs `search: random`, `tpe` or `nsga2`; a grid takes a list of values"
 STUDY = "Name of the sweep: letters, digits, '_', '-' and '.', at most 64."
+CHANGEABLE = "lr, momentum, weight_decay or label_smoothing of the space's own recipe"
+POPULATION = {
+    "recipe": "{epochs: 2, lr: {low: 0.1, high: 1}}",
+    "scheduler": "{method: pbt, interval: 1}",
+    "search": "random",
+}
 GROUPS = 'Of the 1D convolution: "in_channels", "in_channels/8" or a number.'
 
 BAD: dict[str, tuple[dict[str, str | None], str]] = {
@@ -511,7 +517,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "an unknown scheduler": (
         {"scheduler": "{method: hyperband}"},
-        "8:13: scheduler.method: 'hyperband' is not 'none', 'asha' or 'median'",
+        "8:13: scheduler.method: 'hyperband' is not 'none', 'asha', 'median' or 'pbt'",
     ),
     "an unknown field of a search": (
         {"search": "{method: tpe, trails: 3}"},
@@ -563,6 +569,59 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
             "recipe": "{epochs: 9, warmup_epochs: {low: 0, high: 5}}",
         },
         "9:1: scheduler: min_epochs (=3) must not be below warmup_epochs (=5)",
+    ),
+    "a field of no population": (
+        {"scheduler": "{method: pbt, min_epochs: 1}"},
+        "8:26: scheduler.min_epochs: min_epochs belongs to asha and median, not 'pbt'",
+    ),
+    "a population of a grid": (
+        {"scheduler": "{method: pbt, interval: 1}"},
+        "8:1: scheduler: 'pbt' needs `search: random` for its first generation, not 'grid'",
+    ),
+    "a population of three": (
+        {**POPULATION, "search": "{method: random, trials: 3}"},
+        "9:26: search.trials: 'pbt' needs 4 members or more, not 3",
+    ),
+    "a population that is one generation": (
+        {**POPULATION, "scheduler": "{method: pbt, interval: 2}"},
+        "8:26: scheduler.interval: interval (=2) must be below epochs (=2)",
+    ),
+    "a population that is compared while it warms up": (
+        {
+            **POPULATION,
+            "scheduler": "{method: pbt, interval: 3}",
+            "recipe": "{epochs: 9, warmup_epochs: 4, lr: {low: 0.1, high: 1}}",
+        },
+        "8:26: scheduler.interval: interval (=3) must not be below warmup_epochs (=4)",
+    ),
+    "a population of trials that may end before": (
+        {**POPULATION, "stopping": "{patience: 3}"},
+        "10:12: stopping.patience: 'pbt' compares members of one age; leave patience out",
+    ),
+    "a population without a range": (
+        {**POPULATION, "recipe": "{epochs: 2}"},
+        f"8:1: scheduler: 'pbt' needs a range of {CHANGEABLE}",
+    ),
+    "a population of batch sizes": (
+        {**POPULATION, "recipe": "{lr: {low: 0.1, high: 1}, batch_size: {low: 8, high: 16}}"},
+        f"7:35: recipe.batch_size: 'pbt' searches what can change in training: {CHANGEABLE}",
+    ),
+    "a population of modules": (
+        {**POPULATION, "attention": "[{name: ela, kernel_size: {low: 3, high: 7, step: 2}}]"},
+        f"5:25: attention[0].kernel_size: 'pbt' searches what can change in training: {CHANGEABLE}",
+    ),
+    "a range of one backbone's population": (
+        {**POPULATION, "backbones": "[{name: resnet18, recipe: {momentum: {low: 0, high: 0.9}}}]"},
+        "4:39: backbones[0].recipe.momentum: 'pbt' searches what can change in training: "
+        f"{CHANGEABLE}",
+    ),
+    "a backbone whose population is not searched": (
+        {**POPULATION, "backbones": "[{name: resnet18, recipe: {lr: 0.1}}]"},
+        "4:39: backbones[0].recipe.lr: 'pbt' searches lr on every backbone alike",
+    ),
+    "a population of steps": (
+        {**POPULATION, "recipe": "{epochs: 2, lr: {low: 0.1, high: 1, step: 0.1}}"},
+        "7:45: recipe.lr.step: 'pbt' multiplies; leave step out",
     ),
     "a range in a grid": (
         {"recipe": "{lr: {low: 0.01, high: 1}}"},

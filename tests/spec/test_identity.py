@@ -11,7 +11,7 @@ import pytest
 
 from sweep.plan import make_plan
 from sweep.spec.recipes import Recipe
-from sweep.spec.trial import BackboneChoice, Trial
+from sweep.spec.trial import BackboneChoice, Segment, Trial
 
 from .spaces import space_of
 
@@ -103,6 +103,7 @@ DETERMINES: dict[str, Any] = {
     "patience": 3,
     "metric": "top5",
     "seed": 1,
+    "segment": Segment(until=2, parent=None),
 }
 
 NO_MATTER: dict[str, Any] = {
@@ -137,6 +138,24 @@ def test_every_other_field_does_not(name: str) -> None:
     changed = Trial.model_validate({**TRIAL.model_dump(), name: NO_MATTER[name]})
     assert changed != TRIAL
     assert changed.trial_id == TRIAL.trial_id
+
+
+def test_the_ancestors_of_a_segment_matter() -> None:
+    segments = [
+        Segment(until=1, parent=None),
+        Segment(until=2, parent=None),
+        Segment(until=2, parent="4458d3fe906e"),
+        Segment(until=2, parent="4458d3fe906f"),
+    ]
+    trials = [TRIAL.model_copy(update={"segment": segment}) for segment in segments]
+    assert len({trial.trial_id for trial in [TRIAL, *trials]}) == 5
+    assert [(trial.until, trial.partial) for trial in [TRIAL, *trials[:2]]] == [
+        (2, False),
+        (1, True),
+        (2, False),
+    ]
+    read = Trial.model_validate_json(trials[2].model_dump_json())
+    assert (read, read.trial_id) == (trials[2], trials[2].trial_id)
 
 
 def test_a_hyperparameter_that_a_module_gains_later_does_not_matter() -> None:

@@ -15,7 +15,7 @@ from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
@@ -31,7 +31,7 @@ from sweep.spec.load import load_space
 from sweep.spec.plain_yaml import parse_yaml, plain_scalar
 from sweep.spec.recipes import PRESETS, Recipe
 from sweep.spec.schema import General, Resources, Tracking
-from sweep.spec.trial import Trial
+from sweep.spec.trial import Segment, Trial
 
 from .test_identity import NO_MATTER, TRIAL
 
@@ -310,10 +310,10 @@ def test_a_trial_does_not_depend_on_where_and_on_what_it_runs(
 def paths(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
     """The fields of a model, and those of the models in it."""
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from ((name, *path) for path in paths(field.annotation))
-        else:
-            yield (name,)
+        kinds = [k for k in (field.annotation, *get_args(field.annotation)) if isinstance(k, type)]
+        models = [kind for kind in kinds if issubclass(kind, BaseModel)]
+        inner = [path for inside in models for path in paths(inside)]
+        yield from ((name, *path) for path in inner or [()])
 
 
 def changed(data: st.DataObject, model: Any, path: tuple[str, ...]) -> Any:
@@ -335,7 +335,8 @@ def changed(data: st.DataObject, model: Any, path: tuple[str, ...]) -> Any:
 def test_a_field_that_could_change_the_result_changes_the_trial(
     path: tuple[str, ...], data: st.DataObject
 ) -> None:
-    assert changed(data, TRIAL, path).trial_id != TRIAL.trial_id
+    trial = TRIAL.model_copy(update={"segment": Segment(until=1, parent=None)})
+    assert changed(data, trial, path).trial_id != trial.trial_id
 
 
 @FEW

@@ -13,7 +13,13 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, PolynomialL
 from sweep import build_model
 from sweep.registry import ATTENTION
 from sweep.spec.recipes import Recipe
-from sweep.training.optim import current_lr, lr_factor, make_optimizer, make_scheduler
+from sweep.training.optim import (
+    current_lr,
+    lr_factor,
+    make_optimizer,
+    make_scheduler,
+    restore,
+)
 
 STEPS = 7
 """Of an epoch."""
@@ -170,3 +176,61 @@ def test_the_optimizers_of_a_recipe() -> None:
     adamw = make_optimizer(model, recipe(optimizer="adamw"))
     assert isinstance(adamw, torch.optim.AdamW)
     assert current_lr(adamw) == 0.4
+
+
+# Going on by another recipe --------------------------------------------------------------------
+
+
+def trained(model: nn.Module, given: Recipe, steps: int) -> tuple[Any, Any]:
+    """Return optimizer and scheduler after some steps on gradients of one."""
+    optimizer = make_optimizer(model, given)
+    scheduler = make_scheduler(optimizer, given, STEPS)
+    for _ in range(steps):
+        step(model, optimizer)
+        scheduler.step()
+    return optimizer, scheduler
+
+
+def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+
+
+def test_another_recipe_goes_on_with_what_was_learnt() -> None:
+    """Against torch's SGD by its formula: b = m b + g + d w; w -= lr (g + d w + m b)."""
+    first = recipe(momentum=0.9, weight_decay=0.1, decay_norm_and_bias=False)
+    second = recipe(
+        momentum=0.5, weight_decay=0.3, decay_norm_and_bias=False, lr=0.2, nesterov=True
+    )
+    model = nn.Linear(2, 2).double()
+    optimizer, scheduler = trained(model, first, 10)
+    buffers = [optimizer.state[p]["momentum_buffer"].clone() for p in model.parameters()]
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+
+    new = make_optimizer(model, second)
+    schedule = make_scheduler(new, second, STEPS)
+    restore(new, schedule, optimizer.state_dict(), scheduler.state_dict())
+    rate = 0.2 * (1 + math.cos(math.pi * 10 / (6 * STEPS))) / 2
+    assert current_lr(new) == pytest.approx(rate, rel=1e-12)
+    step(model, new)
+    for decay, old, buffer, parameter in zip(
+        (0.3, 0.0), before, buffers, model.parameters(), strict=True
+    ):
+        gradient = 1 + decay * old
+        expected = old - rate * (gradient + 0.5 * (0.5 * buffer + gradient))
+        torch.testing.assert_close(parameter.detach(), expected)
+    schedule.step()
+    assert current_lr(new) == pytest.approx(0.2 * (1 + math.cos(math.pi * 11 / (6 * STEPS))) / 2)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_of_the_same_recipe_it_is_what_torch_restores(optimizer: str) -> None:
+    given = recipe(optimizer=optimizer, warmup_epochs=1.0)
+    model = nn.Linear(2, 2)
+    old, scheduler = trained(model, given, 10)
+    new = make_optimizer(model, given)
+    schedule = make_scheduler(new, given, STEPS)
+    restore(new, schedule, old.state_dict(), scheduler.state_dict())
+    torch.testing.assert_close(new.state_dict(), old.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(schedule.state_dict(), scheduler.state_dict(), rtol=0, atol=0)
