@@ -26,6 +26,10 @@ Status = Literal["done", "failed", "stopped", "unfinished"]
 """Of a trial; one that a scheduler stopped has not been trained to its end, and has no score."""
 STATUSES: tuple[Status, ...] = get_args(Status)
 
+SEQUENTIAL = (
+    "How many seeds there are was decided by a sequential test on the way: the answers above "
+    "account for that, the spreads and the bold print below do not."
+)
 BASELINE = "none"
 """The attention module that is none."""
 OF_THE_MODEL = ("backbone", "stem", "weights", "attention", "sites", "seed")
@@ -134,6 +138,7 @@ def study_rows(record: StudyRecord) -> StudyRows:
         commit=tags.get(names.COMMIT, "unknown"),
         notes=(
             *answers,
+            *([SEQUENTIAL] if answers else []),
             *notes,
             *_passed_on(left_out),
             *_undescribed(len(record.trials) - len(described)),

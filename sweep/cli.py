@@ -107,8 +107,9 @@ def plan(spec: Path, overrides: tuple[str, ...], folder: Path, as_json: bool) ->
         from sweep.printing import make_console, show_disk, show_plan
 
         console = make_console()
-        show_plan(space, made, rows, known_fractions(made, folder), console)
-        show_disk(space, made, folder, console)
+        fractions = known_fractions(made, folder)
+        show_plan(space, made, rows, fractions, console)
+        show_disk(space, made, fractions, folder, console)
 
 
 @cli.command()
@@ -202,6 +203,7 @@ def retry(study: str, folder: Path, failed: bool, runner: RunnerKind, wait: bool
 
     found, stored = find_study(folder, study)
     with running(found, wait=wait, tell=click.echo):
+        found.reopen(stored)
         again = put_back(stored.plan, Ledger(folder), failed_only=failed)
     if not again:
         click.echo(f"{study}: no trial {'failed' if failed else 'failed or was stopped early'}")

@@ -249,15 +249,22 @@ def show_plan(
         console.print(f"training all of them takes {flops / 1e15:,.3f} PFLOP: about {hours}")
 
 
-def show_disk(space: Space, plan: Plan, folder: Path, console: Console) -> None:
+def show_disk(
+    space: Space, plan: Plan, fractions: Mapping[str, float], folder: Path, console: Console
+) -> None:
     """Print how much room the checkpoints of a plan take on the disk, and how much there is."""
     import torch
 
-    from sweep.orchestration.resources import share, slots
+    from sweep.orchestration.resources import NoRoomError, share, slots
     from sweep.training.footprint import disk_estimate
 
     cpus, gpus = os.cpu_count() or 1, torch.cuda.device_count()
-    room = slots(share(space.resources, cpus=cpus, gpus=gpus), cpus=cpus, gpus=gpus)
+    try:
+        room = slots(share(space.resources, cpus=cpus, gpus=gpus), cpus=cpus, gpus=gpus)
+    except NoRoomError:
+        room = 1  # it is to run on another machine
+    if space.resources.gpus == "auto" and fractions:
+        room = max(room, int(gpus / min(fractions.values())))
     at_once = min(room, space.resources.max_concurrent or room)
     keep = space.general.keep_checkpoints
     needed = disk_estimate((p.trial for p in plan.runnable), at_once, keep) / 2**30

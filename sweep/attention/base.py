@@ -88,6 +88,9 @@ class AttentionConfig(BaseModel):
     """What the module can be without, named as a table's row: the fields that take a part away.
     Fields that have no effect without it go back to their defaults, whatever a preset says."""
 
+    needs: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
+    """Of a part that a module may not have: the fields of one that has it."""
+
     def check_default(self, *fields: str, only_with: str) -> None:
         """Check that fields without effect have their default: no two settings are one module.
 

@@ -61,6 +61,7 @@ class CAConfig(AttentionConfig):
     parts: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {"no BN": {"norm": "none", "num_groups": 1}, "no reduction": {"reduction": 1}}
     )
+    needs: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({"no BN": {"norm": "bn"}})
 
     @field_validator("num_groups")
     @classmethod

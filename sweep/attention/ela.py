@@ -78,6 +78,9 @@ class ELAConfig(AttentionConfig):
             "width only": {"directions": "width", "shared": True},
         }
     )
+    needs: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+        {"no GN": {"norm": "gn"}, "BN for GN": {"norm": "gn"}}
+    )
 
     @field_validator("kernel_size")
     @classmethod

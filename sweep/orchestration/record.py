@@ -28,6 +28,7 @@ def sweep_record(space: Space, plan: Plan) -> SweepRecord:
         metric=plan.metric,
         tags={
             names.REFUSED: _short_list(list(refused)),
+            names.ANSWERS: "[]",
             names.SEARCHED: json.dumps(_searched(space)),
             **_versions(),
         },

@@ -465,6 +465,15 @@ class _Check:
         """Yield a module, and it without each of the parts."""
         yield None, full
         for part, place in parts.items():
+            lacking = {
+                name: getattr(full, name)
+                for name, value in full.needs.get(part, {}).items()
+                if getattr(full, name) != value
+            }
+            if lacking:
+                has = ", ".join(f"{name} is {shown(value)}" for name, value in lacking.items())
+                self._add(place, f"{part!r} is not there to take ({has}): name the others in parts")
+                continue
             try:
                 without = full.model_validate({**full.model_dump(), **full.parts[part]})
             except ValidationError as error:

@@ -83,7 +83,8 @@ class Paired(Section):
     """How a module is told from the baseline over seeds; for kind "paired"."""
 
     alpha: Annotated[float, Field(ge=0.001, le=0.5)] = 0.05
-    """How often a difference may be claimed where there is none."""
+    """How often a difference may be claimed where there is none, for each comparison. It holds for
+    the seeds that the space has now: more of them, added once the answer is known, raise it."""
     margin: PositiveFloat | None = None
     """Smallest difference that matters, in the metric's own unit: 0.01 is one point of top1."""
     min_seeds: Annotated[int, Field(ge=2)] = 3
@@ -104,7 +105,8 @@ class SearchSettings(Section):
     seed: NonNegativeInt = 0
     """Of the sampler."""
     objectives: Annotated[list[str], Field(min_length=1, max_length=2)] | None = None
-    """The space's metric, and at most one of "params", "macs" and "latency" to keep small."""
+    """The space's metric, and at most one of "params", "macs" and "latency" to keep small. Latency
+    is measured when a trial ends, beside what runs then: `max_concurrent: 1` makes it quiet."""
 
     @model_validator(mode="after")
     def _grid_is_complete(self) -> Self:
@@ -185,8 +187,9 @@ class General(Section):
     question: Annotated[str, Field(min_length=1)]
     """What the sweep is to find out, in a sentence."""
     kind: Literal["grid", "one_at_a_time", "leave_one_out", "paired"] = "grid"
-    """Which points of its lists a space has: all; the first values, and each other value alone
-    beside them; every module whole and without each of its parts; all, against the baseline."""
+    """Which points of its lists a space has: all; of every entry the first values, and each other
+    value alone beside them; every module whole and without each of its parts; all, against the
+    baseline."""
     task: str = "classification"
     """A registered task."""
     seeds: Annotated[list[NonNegativeInt], Field(min_length=1)] = [0]

@@ -420,6 +420,10 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
         {"attention": "[{name: ela, parts: [no GN]}]"},
         "5:25: attention[0].parts: is for kind 'leave_one_out', not 'grid'",
     ),
+    "a part that this setting has not": (
+        {"kind": "leave_one_out", "attention": "[{name: ca, preset: ela_paper_gn}]"},
+        "5:13: attention[0]: 'no BN' is not there to take (norm is 'gn'): name the others in parts",
+    ),
     "a part that is not there": (
         {"kind": "leave_one_out", "attention": "[{name: se, reduction: 1}]"},
         "5:13: attention[0]: 'no reduction' changes nothing here: name the others in parts",

@@ -71,6 +71,7 @@ BEYOND_A_SCHEMA = {
     "infinity",
     "a grid in a module that is taken apart",
     "parts in a grid",
+    "a part that this setting has not",
     "a part that is not there",
     "the last part",
     "a baseline without a module",
