@@ -160,6 +160,11 @@ def carry_out(folder: Path, reference: Sweep, faults: Sequence[Fault], say: Say)
         for line in broken:
             say(f"BROKEN {line}")
         figures.broken += [f"round {figures.rounds}: {line}" for line in broken]
+    allowed = sum(KINDS[strike.fault.kind].loses for strike in figures.strikes)
+    if figures.retrained > allowed:
+        figures.broken.append(
+            f"{figures.retrained} saved epochs were trained again, {allowed} could be lost"
+        )
     if left:
         figures.broken.append(f"never struck: {[fault.kind for fault in left]}")
     return figures

@@ -47,6 +47,9 @@ class Kind:
     delay: tuple[float, float] = (0.0, 10.0)
     lasts: tuple[float, float] = (0.0, 0.0)
     ends_driver: bool = False
+    loses: int = 0
+    """Saved epochs that may be trained again because of it: those whose manifest was not yet
+    written, one of every trial that runs, and what was damaged."""
     """Whether the command has to be run again in any case."""
 
 
@@ -157,27 +160,40 @@ def _flip_bit(path: Path, draw: float) -> None:
         file.write(bytes([byte ^ 1]))
 
 
+AT_ONCE = 2
+"""Trials that run at once."""
+
 KINDS: dict[str, Kind] = {
-    "driver-kill": Kind(_tell_driver(signal.SIGKILL), _early_or_training, ends_driver=True),
+    "driver-kill": Kind(
+        _tell_driver(signal.SIGKILL), _early_or_training, ends_driver=True, loses=AT_ONCE
+    ),
     "driver-kill-late": Kind(
         _tell_driver(signal.SIGKILL),
         lambda bench, fault: bench.trained,
         delay=(0.0, 0.5),
         ends_driver=True,
+        loses=AT_ONCE,
     ),
     "driver-term": Kind(_tell_driver(signal.SIGTERM), _early_or_training, ends_driver=True),
     "ctrl-c": Kind(_ctrl_c, _early_or_training, ends_driver=True),
-    "ctrl-c-twice": Kind(_ctrl_c_twice, _early_or_training, lasts=(0.1, 2.0), ends_driver=True),
-    "worker-kill": Kind(_kill_worker, lambda bench, fault: bench.sweep.workers()),
-    "raylet-kill": Kind(_kill_part("raylet"), _part_runs("raylet")),
-    "gcs-kill": Kind(_kill_part("gcs_server"), _part_runs("gcs_server")),
+    "ctrl-c-twice": Kind(
+        _ctrl_c_twice, _early_or_training, lasts=(0.1, 2.0), ends_driver=True, loses=AT_ONCE
+    ),
+    "worker-kill": Kind(_kill_worker, lambda bench, fault: bench.sweep.workers(), loses=1),
+    "raylet-kill": Kind(_kill_part("raylet"), _part_runs("raylet"), loses=AT_ONCE),
+    "gcs-kill": Kind(_kill_part("gcs_server"), _part_runs("gcs_server"), loses=AT_ONCE),
     "mlflow-kill": Kind(_kill_server, _server_answers, lasts=(1.0, 15.0)),
     "mlflow-stop": Kind(_stop_server, _server_answers, lasts=(3.0, 25.0)),
     "disk-full": Kind(
         _fill_disk,
         lambda bench, fault: bench.sweep.trials() and not bench.disk.full,
         lasts=(2.0, 10.0),
+        loses=AT_ONCE,
     ),
-    "checkpoint-cut": Kind(_damage_checkpoint(_truncate), _has_checkpoints, ends_driver=True),
-    "checkpoint-bit": Kind(_damage_checkpoint(_flip_bit), _has_checkpoints, ends_driver=True),
+    "checkpoint-cut": Kind(
+        _damage_checkpoint(_truncate), _has_checkpoints, ends_driver=True, loses=AT_ONCE + 1
+    ),
+    "checkpoint-bit": Kind(
+        _damage_checkpoint(_flip_bit), _has_checkpoints, ends_driver=True, loses=AT_ONCE + 1
+    ),
 }
