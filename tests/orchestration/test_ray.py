@@ -117,6 +117,34 @@ def test_a_signal_stops_after_the_running_epoch(tmp_path: Path, kind: signal.Sig
     assert len(state["history"]) == len(lines)
 
 
+def test_a_signal_lets_an_epoch_end_that_takes_longer_than_ray_would_wait(tmp_path: Path) -> None:
+    space = tmp_path / "long.yaml"
+    space.write_text(
+        "study: long\nquestion: Is the epoch kept?\ndataset: {name: digits}\n"
+        "backbones: [resnet50]\nattention: [none]\nrecipe: {epochs: 9, schedule: constant}\n"
+        "resources: {cpus: 1, gpus: 0}\n"
+    )
+    command = [sys.executable, "-m", "sweep.cli", "run", str(space), "--dir", str(tmp_path / "s")]
+    sweep = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    trials, ledger = tmp_path / "s" / "trials", Ledger(tmp_path / "s")
+    deadline = time.monotonic() + 120
+    while not list(trials.glob("*/history.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    (trial,) = trials.iterdir()
+    assert ledger.journal(trial.name) == []
+    sweep.send_signal(signal.SIGINT)
+    asked = time.monotonic()
+    _, errors = sweep.communicate(timeout=300)
+    assert sweep.returncode == 130
+    assert "nothing is lost" in errors
+    lines = ledger.journal(trial.name)
+    assert [line.epoch for line in lines] == [1]
+    assert lines[0].metrics["epoch_seconds"] > 6  # Tune kills what has not ended after five
+    assert time.monotonic() - asked > 5
+    assert (trial / "checkpoints" / "epoch-0001.pt").exists()
+    assert ledger.entry(trial.name).state == "interrupted"
+
+
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     code, errors, _ = stopped(tmp_path, [signal.SIGINT, signal.SIGTERM])
     assert code == 130
