@@ -1,8 +1,8 @@
 """``gpus: auto``: the part of a GPU that a trial needs, measured once for every kind of trial.
 
-The measurement is two steps of the trial's own training in a process that has a GPU to itself. A
-trial that was never measured, or could not be, gets a whole GPU; one that needs more memory than
-was measured gets more at its next attempt.
+The measurement is two steps of the trial's own training in a process that has a GPU to itself,
+before the sweep begins. A trial that was not measured (one that a search comes to later), or could
+not be, gets a whole GPU; one that needs more memory than was measured gets more at its next attempt.
 """
 
 from __future__ import annotations
