@@ -2,7 +2,7 @@
 
 The measurement is two steps of the trial's own training in a process that has a GPU to itself,
 before the sweep begins. A trial that was not measured (one that a search comes to later), or could
-not be, gets a whole GPU; one that needs more memory than was measured gets more at its next attempt.
+not be, gets a whole GPU; one that needs more memory than was measured gets more the next time.
 """
 
 from __future__ import annotations
