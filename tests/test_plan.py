@@ -102,18 +102,20 @@ def test_a_trial_with_a_result_is_done() -> None:
 
 def test_the_table_says_how_many_what_is_refused_and_what_it_takes() -> None:
     result = plan(attention="[none, none, {name: sa, groups: [32, 64]}]")
-    *table, kinds, cost = result.out.splitlines()
+    *table, kinds, cost, disk = result.out.splitlines()
     assert len(table) == 1 + 3
     assert "refused: groups (=64) must divide 32 (at C=64)" in table[-1]
     assert kinds == "3 trials: 2 planned, 1 refused; 1 points of the grid repeat others"
     assert cost.startswith("training all of them takes 0.001 PFLOP: about 0.0 h on one A100-class")
+    assert disk.startswith("checkpoints take up to 0.")
+    assert "(keep_checkpoints: none)" in disk
 
 
 def test_the_table_shows_what_constraints_prune_and_with_what_it_costs() -> None:
     attention = "[none, {name: eca, kernel_size: [1, 3]}]"
     fields = {"attention": attention, "constraints": "{where: [kernel_size < 3]}"}
     result = plan(**fields)
-    *table, kinds, _ = result.out.splitlines()
+    *table, kinds, _, _ = result.out.splitlines()
     assert len(table) == 1 + 3
     assert "11.174" in table[-1]
     assert "pruned: where[0]: kernel_size < 3 does not hold for kernel_size 3" in table[-1]

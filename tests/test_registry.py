@@ -138,7 +138,7 @@ def test_a_users_own_module_works_in_every_command(tmp_path: Path) -> None:
     )
     assert ended.returncode == 0, ended.stderr
     listed, schema, plan, refused = json.loads(ended.stdout)
-    assert "  gate                scale\n" in listed["out"]
+    assert "  gate                scale; -; -\n" in listed["out"]
     assert '"const": "gate"' in schema["out"]
     rows = json.loads(plan["out"])
     assert [row["hyperparameters"] for row in rows] == [{"scale": 1.0}, {"scale": 2.0}]

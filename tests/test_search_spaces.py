@@ -194,7 +194,8 @@ def test_the_other_example_of_the_readme_changes_a_space(tmp_path: Path) -> None
     ]
     assert space.constraints.max_params_m == 12.5
     compared = README.split("`paired: ")[1].partition("`")[0]
-    assert space_of(tmp_path, kind="paired", seeds="[0, 1, 2]", paired=compared).paired is not None
+    fields = {"kind": "paired", "seeds": "[0, 1, 2]", "attention": "[none, ela]"}
+    assert space_of(tmp_path, **fields, paired=compared).paired is not None
 
 
 def test_the_readme_lists_what_is_registered_by_task() -> None:

@@ -71,7 +71,9 @@ def test_the_key_follows_the_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def stored(plan: Plan) -> StoredStudy:
-    return StoredStudy(key="k", complete=True, space=text_of(), overrides=("a=1",), plan=plan)
+    return StoredStudy(
+        key="k", complete=True, kind="grid", space=text_of(), overrides=("a=1",), plan=plan
+    )
 
 
 def test_what_is_stored_is_found_by_its_name(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ class Population:
             )
 
     def _is_over(self, line: _Line) -> bool:
-        return all(self.ledger.entry(trial_id).settled for trial_id in line.ids)
+        return all(self.ledger.entry(trial_id).settled_for(scheduled=True) for trial_id in line.ids)
 
     def _score(self, planned: PlannedTrial) -> float | None:
         """Return how good a segment was at its end, more is better; None if it failed."""

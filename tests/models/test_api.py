@@ -49,6 +49,9 @@ def test_a_preset_can_be_changed() -> None:
         "groups": "in_channels/8",
         "num_groups": 8,
         "shared": True,
+        "norm": "gn",
+        "directions": "both",
+        "conv": True,
     }
 
 

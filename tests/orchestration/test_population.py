@@ -27,6 +27,7 @@ from sweep.standing import put_back, standings
 from sweep.study import Study
 from sweep.tracking.reading import read_study
 from tests.orchestration.conftest import SPACE, Recorder, Run
+from tests.test_ledger import finish
 
 Runner = Callable[..., Run]
 
@@ -153,7 +154,7 @@ def settle(ledger: Ledger, planned: PlannedTrial, value: float | None) -> None:
     if trial.partial:
         ledger.stop(trial.trial_id, "segment")
     else:
-        ledger.finish(trial.trial_id, {"metrics": {}})
+        finish(ledger, trial.trial_id, {"metrics": {}})
 
 
 def by_rate(planned: PlannedTrial) -> float | None:
@@ -166,7 +167,8 @@ def go(
     """Settle one segment after the other; return those that had not been."""
     returned = []
     while len(returned) < most and (planned := population.next()):
-        if not population.ledger.entry(planned.trial.trial_id).settled:
+        entry = population.ledger.entry(planned.trial.trial_id)
+        if not entry.settled_for(scheduled=True):
             settle(population.ledger, planned, value_of(planned))
             returned.append(planned)
         population.settled(planned.trial.trial_id)

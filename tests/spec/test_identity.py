@@ -187,7 +187,7 @@ def ids(folder: Path, *overrides: str, **fields: str | None) -> list[str]:
             {"attention": "[{name: ela, preset: [B, L]}]"},
             {"kind": "one_at_a_time", "attention": "[ela, {name: ela, preset: L}]"},
         ),
-        ({"seeds": "[0, 1]"}, {"seeds": "[0, 1]", "kind": "paired", "paired": "{min_seeds: 2}"}),
+        ({"seeds": "[0, 1]"}, {"seeds": "[0, 1]", "kind": "one_at_a_time"}),
         ({}, {"constraints": "{max_params_m: 12}"}),
         (
             {"recipe": "{preset: he2016_resnet}"},

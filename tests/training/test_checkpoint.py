@@ -126,7 +126,7 @@ def test_without_any_whole_one_training_starts_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"version": 2, "epochs": []}', '{"epochs": []}', '{"version": 1}']
+    "text", ["", "{", "[]", '{"version": 0, "epochs": []}', '{"epochs": []}', '{"version": 1}']
 )
 def test_a_manifest_that_cannot_be_read_is_told(tmp_path: Path, text: str) -> None:
     saved(tmp_path, 2)
