@@ -94,7 +94,12 @@ def plain_tune(trials: int) -> dict[str, float]:
             tune.with_resources(Nothing, {"cpu": 1}),
             param_space={"number": tune.grid_search(list(range(trials)))},
             tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=1),
-            run_config=tune.RunConfig(storage_path=folder, verbose=0, callbacks=[Count()]),
+            run_config=tune.RunConfig(
+                storage_path=folder,
+                verbose=0,
+                callbacks=[Count()],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
         ).fit()
         runner.close()
     return gauge.result()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 RunnerKind = Literal["ray", "inline"]
 
-USAGE_ERROR, FAILED, INTERRUPTED = 2, 1, 130
+FAILED, INTERRUPTED = 1, 130
 PREVIEWED = 4
 """Configurations of a search that was not begun that its plan shows."""
 
@@ -448,13 +448,13 @@ def main() -> None:
     except UserError as error:
         for line in str(error).splitlines():
             click.echo(f"error: {line}", err=True)
-        sys.exit(USAGE_ERROR)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except click.Abort as abort:
         if isinstance(abort.__cause__, KeyboardInterrupt):  # else a question was answered with no
-            click.echo("interrupted: nothing is lost, the same command goes on from here", err=True)
+            click.echo("interrupted: nothing is lost, `sweep run` goes on from here", err=True)
         sys.exit(INTERRUPTED if abort.__cause__ else FAILED)
 
 
@@ -468,6 +468,10 @@ def _run(
     wait: bool,
 ) -> None:
     """Run what is missing of a search space, show it, and exit as it ended."""
+    import signal
+
+    # Until the sweep listens to it itself, which takes seconds of imports.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from sweep.display import Display
     from sweep.ledger import Ledger
     from sweep.lengthen import beginnings

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something is wrong with what was asked for, not with the program."""
+    """Something is wrong with what was asked for, or with where it runs, not with the program."""
+
+    exit_code = 2
 
 
 def first_line(error: BaseException) -> str:

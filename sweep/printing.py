@@ -270,8 +270,9 @@ def show_disk(
     needed = disk_estimate((p.trial for p in plan.runnable), at_once, keep) / 2**30
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free / 2**30
+    scarce = needed > free
     console.print(
         f"checkpoints take up to {needed:,.1f} GiB, {at_once} trial{'s' * (at_once > 1)} at once "
-        f"(keep_checkpoints: {keep}); {free:,.1f} GiB are free",
-        style="yellow" if needed > free else None,
+        f"(keep_checkpoints: {keep}); {free:,.1f} GiB are free{': too little' * scarce}",
+        style="yellow" if scarce else None,
     )

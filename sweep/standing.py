@@ -18,9 +18,9 @@ from sweep.study import StoredStudy
 if TYPE_CHECKING:
     from sweep.lengthen import Beginning
 
-Step = Literal["new", "goes on", "tried again", "done", "stopped", "failed", "left out"]
+Step = Literal["new", "goes on", "tried again", "running", "done", "stopped", "failed", "left out"]
 """What the next run does with a trial: trains it; goes on after its last epoch, or that of a trial
-of fewer epochs; tries it again after a passing failure; nothing, for three reasons; nothing,
+of fewer epochs; tries it again after a passing failure; nothing, for four reasons; nothing,
 because the grid has it no more."""
 
 
@@ -124,7 +124,7 @@ def told(events: Iterable[dict[str, Any]]) -> list[str]:
 def _standing(planned: PlannedTrial, ledger: Ledger) -> Standing:
     trial = planned.trial
     entry = ledger.entry(trial.trial_id)
-    log = ledger.log_path(trial.trial_id)
+    logs = (ledger.log_path(trial.trial_id), ledger.failure_path(trial.trial_id))
     return Standing(
         trial_id=trial.trial_id,
         name=planned.name,
@@ -133,13 +133,15 @@ def _standing(planned: PlannedTrial, ledger: Ledger) -> Standing:
         epoch=_last_epoch(trial.trial_id, ledger),
         epochs=trial.until,
         reason=entry.reason or _enlarged(entry),
-        log=log if log.exists() else None,
+        log=next((log for log in logs if log.exists()), None),
     )
 
 
 def _state(entry: Entry, trial_id: str, ledger: Ledger) -> str:
     if entry.state == "running" and ledger.training(trial_id).is_free():
         return "interrupted"
+    if entry.state == "failed" and not entry.settled:
+        return "to be retried"
     return entry.state
 
 
@@ -162,6 +164,8 @@ def _change(planned: PlannedTrial, ledger: Ledger, shorter: Beginning | None) ->
         step: Step = "failed" if entry.settled else "tried again"
     elif entry.state == "done" or entry.state == "stopped":
         step = entry.state
+    elif ledger.trained_by(trial_id) is not None:
+        step = "running"
     elif shorter is not None and not epoch:
         return _lengthened(planned, shorter)
     else:

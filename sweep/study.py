@@ -116,7 +116,7 @@ def find_study(folder: Path, name: str) -> tuple[Study, StoredStudy]:
         UserError: there is none of that name; the text names those that there are.
     """
     study = Study(folder, name)
-    stored = study.stored()
+    stored = study.stored() if name in studies(folder) else None  # and no path of somewhere else
     if stored is not None:
         return study, stored
     known = studies(folder)

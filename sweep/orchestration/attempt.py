@@ -88,7 +88,7 @@ def _attempt(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
     except Exception as error:
         kind, reason = failure_kind(error), _reason(error)
         if kind == "disk":  # nothing more can be written; the attempt counts as interrupted
-            return Outcome({}, reason, kind)
+            return Outcome({}, "the disk is full", kind)
         ledger.fail(trial_id, kind, reason, traceback.format_exc())
         if _poisons_process(error):
             raise

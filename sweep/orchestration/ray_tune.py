@@ -69,6 +69,8 @@ COMMAND = (platform.node(), os.getpid())
 class RayLostError(UserError, RuntimeError):
     """Ray died, and went on dying."""
 
+    exit_code = 1
+
 
 class RayRunner:
     """Runs the jobs of an agenda on a Ray cluster of its own on this machine; see ``Runner``.

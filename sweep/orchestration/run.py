@@ -52,6 +52,8 @@ LOCK_SECONDS = 0.5
 class UnwritableError(UserError, OSError):
     """The working folder cannot be written to any more; mostly its disk is full."""
 
+    exit_code = 1
+
 
 @dataclass(frozen=True)
 class Failure:

@@ -109,7 +109,10 @@ class SequentialTest:
         reach = 0.0 if flat else _critical(level, n) * std / math.sqrt(n)
         interval = (mean - reach, mean + reach)
         verdict = self._verdict(interval, n, flat)
-        return Decision(verdict, n, mean, interval, self._text(verdict, n, mean, interval))
+        text = self._text(verdict, n, mean, interval)
+        if flat and verdict in ("open", "undecided"):
+            text += "; all differences are equal, and equal ones show no noise to judge them by"
+        return Decision(verdict, n, mean, interval, text)
 
     def _verdict(self, interval: tuple[float, float], n: int, flat: bool) -> Verdict:
         """Return what an interval says; ``flat``: the seeds show no noise to compare with.

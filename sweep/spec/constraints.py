@@ -18,15 +18,17 @@ from simpleeval import EvalWithCompoundTypes
 
 from sweep.registry import ATTENTION
 from sweep.spec.plain_yaml import Place
+from sweep.spec.recipes import Recipe
 from sweep.spec.schema import Constraints
 from sweep.spec.trial import Trial
 from sweep.spec.wording import not_known, shown
 
 OF_A_TRIAL = (
-    *("backbone", "attention", "placement", "stem", "image_size", "epochs"),
+    *("backbone", "attention", "placement", "stem", "image_size"),
     *("params_m", "macs_g"),
+    *Recipe.model_fields,
 )
-"""Names beside the hyperparameters; the last two are millions and billions, as in the plan."""
+"""Names beside the hyperparameters; params_m is in millions, macs_g in billions, as in the plan."""
 
 MOST_CHARACTERS, MOST_TERMS = 300, 200
 EXAMPLE = "such as kernel_size * num_groups <= 128"
@@ -99,7 +101,7 @@ def _values(trial: Trial, params: int, macs: int) -> dict[str, Any]:
         **({"placement": trial.placement} if trial.sites else {}),
         "stem": trial.backbone.stem,
         "image_size": trial.dataset_settings["image_size"],
-        "epochs": trial.recipe.epochs,
+        **trial.recipe.model_dump(mode="json"),
         "params_m": params / 1e6,
         "macs_g": macs / 1e9,
     }

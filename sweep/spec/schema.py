@@ -75,8 +75,8 @@ class Constraints(Section):
     max_macs_g: PositiveFloat | None = None
     """Most multiply-accumulates of one image, in billions."""
     where: list[str] = []
-    """Expressions over hyperparameters, backbone, attention, placement, stem, image_size, epochs,
-    params_m and macs_g, such as "kernel_size * num_groups <= 128"; all must hold."""
+    """Expressions over hyperparameters, fields of the recipe, backbone, attention, placement, stem,
+    image_size, params_m and macs_g, such as "kernel_size * num_groups <= 128"; all must hold."""
 
 
 class Paired(Section):

@@ -268,8 +268,11 @@ class Delivery:
 
     def _end_parent(self, client: MlflowClient) -> None:
         states = [self.ledger.entry(trial_id).state for trial_id in self._records]
-        client.log_metric(self.parent_id, "trials_done", states.count("done"))
-        client.log_metric(self.parent_id, "trials", len(states))
+        counts = {"trials_done": states.count("done"), "trials": len(states)}
+        known = client.get_run(self.parent_id).data.metrics
+        for name, count in counts.items():
+            if known.get(name) != count:  # a step of its own for every change
+                client.log_metric(self.parent_id, name, count, step=int(time.time()))
         for key, value in self._last_tags.items():
             client.set_tag(self.parent_id, key, value)
         well = set(states) <= {"done", "stopped", "planned"}  # planned: a study did not need it

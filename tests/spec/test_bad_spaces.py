@@ -35,8 +35,9 @@ RECIPE = (
 NAMES = ", ".join(
     dict.fromkeys(
         [
-            *("backbone", "attention", "placement", "stem", "image_size", "epochs"),
+            *("backbone", "attention", "placement", "stem", "image_size"),
             *("params_m", "macs_g"),
+            *recipes.Recipe.model_fields,
             *(
                 f
                 for n in registry.ATTENTION.names()
