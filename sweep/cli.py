@@ -478,6 +478,7 @@ def _run(
     from sweep.orchestration.run import dataset_root, missing, run_sweep, running
     from sweep.plan import make_plan
     from sweep.printing import (
+        expected_trials,
         make_console,
         show_lengthened,
         show_refused,
@@ -499,7 +500,7 @@ def _run(
         show_lengthened(beginnings(todo, Ledger(folder)).values(), console)
         if todo or plan is None:
             dataset_root(space)  # a missing data set is told before anything is shown to run
-        with Display(todo, space.metric, console) as display:
+        with Display(todo, space.metric, console, expected_trials(space)) as display:
             summary = run_sweep(space, plan, key, folder, runner=runner, listener=display)
     show_summary(summary, folder, console)
     if summary.failures:

@@ -41,10 +41,13 @@ class Display:
         trials: what runs.
         metric: name of the validation metric that is shown.
         console: where to show it.
+        expected: trials that a search will have come to in the end.
     """
 
-    def __init__(self, trials: Sequence[PlannedTrial], metric: str, console: Console) -> None:
-        self.metric, self.console = metric, console
+    def __init__(
+        self, trials: Sequence[PlannedTrial], metric: str, console: Console, expected: int = 0
+    ) -> None:
+        self.metric, self.console, self.expected = metric, console, expected
         self.rows = {p.trial.trial_id: _Row(p.name, p.trial.until) for p in trials}
         self.finished: list[str] = []
         self.begun = time.monotonic()
@@ -110,7 +113,7 @@ class Display:
     def _line(self, row: _Row) -> str:
         result = row.note or f"test {self.metric} {row.value:.4f}"
         return (
-            f"[{len(self.finished)}/{len(self.rows)}] {row.name}: {row.state}, {result}; "
+            f"[{len(self.finished)}/{self._count}] {row.name}: {row.state}, {result}; "
             f"{self._elapsed()} elapsed, ETA {self._total_eta()}"
         )
 
@@ -130,7 +133,7 @@ class Display:
             )
         failed = sum(row.state == "failed" for row in self.rows.values())
         total = Text(
-            f"{len(self.finished)}/{len(self.rows)} trials, {failed} failed, "
+            f"{len(self.finished)}/{self._count} trials, {failed} failed, "
             f"{self._elapsed()} elapsed, ETA {self._total_eta()}"
         )
         bar = ProgressBar(total=1.0, completed=self._progress(), width=40)
@@ -140,7 +143,12 @@ class Display:
         epochs = sum(row.epochs for row in self.rows.values())
         ended = ("done", "stopped", "failed")
         passed = sum(r.epochs if r.state in ended else r.epoch for r in self.rows.values())
-        return passed / epochs if epochs else 1.0
+        whole = epochs * self._count / max(1, len(self.rows))  # those to come are like the others
+        return passed / whole if whole else 1.0
+
+    @property
+    def _count(self) -> int:
+        return max(len(self.rows), self.expected)
 
     def _remaining(self, row: _Row) -> float | None:
         if not row.seconds:

@@ -173,6 +173,13 @@ def what_runs(space: Space, plan: Plan | None, count: int) -> str:
     return f"{study}: {_trials(trials)}, {trials - count} settled, {count} to run"
 
 
+def expected_trials(space: Space) -> int:
+    """Return how many trials a search comes to at the most; 0 of what is no search."""
+    if space.search.method == "grid" or space.scheduler.method == "pbt":
+        return 0
+    return space.search.trials * len(space.general.seeds)
+
+
 def _searched(space: Space) -> str:
     search, seeds = space.search, len(space.general.seeds)
     by = f"by {' and '.join(space.objectives)}"
@@ -237,6 +244,11 @@ def show_plan(
         + ", ".join(f"{count} {status}" for status, count in kinds.items() if count)
         + (f"; {plan.duplicates} points of the grid repeat others" if plan.duplicates else "")
     )
+    if space.resources.gpus == "auto" and not packed and "gpus" in space.resources.model_fields_set:
+        console.print("gpus: auto: the part of a GPU that each needs is measured where one is")
+    if space.paired is not None:
+        seeds = f"{space.paired.min_seeds} to {len(space.general.seeds)} seeds"
+        console.print(f"paired: {seeds} for each comparison, no more than its answer needs")
     if space.search.method != "grid":
         console.print(f"{_searched(space)}; these are the ones so far, or the first ones")
         return
