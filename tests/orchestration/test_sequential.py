@@ -131,7 +131,11 @@ def test_later_seeds_do_not_change_a_decision() -> None:
 
 
 def test_differences_without_noise_show_nothing_but_equality() -> None:
-    assert decide(0, 0, 0) == ("open", "open, at 0.00 points (0.00 to 0.00) after 3 of 5 seeds")
+    assert decide(0, 0, 0) == (
+        "open",
+        "open, at 0.00 points (0.00 to 0.00) after 3 of 5 seeds; all differences are equal, and "
+        "equal ones show no noise to judge them by",
+    )
     assert decide(0, 0, 0, 0, 0)[0] == "undecided"
     assert decide(0, 0, 0, margin=0.1)[0] == "open"
     assert decide(0, 0, 0, 0, 0, margin=0.1)[0] == "equivalent"
