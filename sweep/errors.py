@@ -10,5 +10,5 @@ class UserError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its name if it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Return the first line of an error's text."""
+    return (str(error).strip() or "no message").splitlines()[0]

@@ -239,7 +239,7 @@ class Ledger:
         Args:
             trial: what it is.
             journal: all its epochs, with the times of their measurement.
-            result: as ``finish`` has it.
+            result: as ``store_result`` has it.
             ended: when it was finished, in seconds since the epoch.
             origin: the MLflow run that this comes from.
         """

@@ -272,11 +272,11 @@ def show_disk(
 
     cpus, gpus = os.cpu_count() or 1, torch.cuda.device_count()
     try:
-        room = slots(share(space.resources, cpus=cpus, gpus=gpus), cpus=cpus, gpus=gpus)
+        given = share(space.resources, cpus=cpus, gpus=gpus)
+        packed = fractions.values() if space.resources.gpus == "auto" else ()
+        room = slots(given, packed, cpus=cpus, gpus=gpus)
     except NoRoomError:
         room = 1  # it is to run on another machine
-    if space.resources.gpus == "auto" and fractions:
-        room = max(room, int(gpus / min(fractions.values())))
     at_once = min(room, space.resources.max_concurrent or room)
     keep = space.general.keep_checkpoints
     needed = disk_estimate((p.trial for p in plan.runnable), at_once, keep) / 2**30

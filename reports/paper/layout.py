@@ -131,7 +131,7 @@ def _score(row: Row, column: Column, setting: Measured, number: int) -> str:
 def _metric(row: Row, name: str) -> Metric:
     assert row.architecture is not None
     task = TASKS[row.architecture.benchmark.task]
-    return next(metric for metric in task.metrics if metric.name == name)
+    return task.metric(name)
 
 
 def _breaks(table: PublishedTable) -> tuple[int, ...]:

@@ -18,13 +18,13 @@ from typing import Any
 
 import torch
 
+from sweep.errors import first_line
 from sweep.ledger import FailureKind, Ledger, Share
 from sweep.models.build import model_of
 from sweep.orchestration.failures import failure_kind
 from sweep.profiling.cost import count_macs_fvcore
 from sweep.spec.trial import Trial
-from sweep.training.checkpoint import Checkpoints
-from sweep.training.footprint import Keep
+from sweep.training.checkpoint import Checkpoints, Keep
 from sweep.training.loop import EpochReport, train_epochs
 from sweep.training.precision import DTYPES
 
@@ -220,8 +220,7 @@ def _fvcore(trial: Trial) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    first_line = (str(error).strip() or "no message").splitlines()[0]
-    return f"{type(error).__name__}: {first_line}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _poisons_process(error: Exception) -> bool:

@@ -160,7 +160,7 @@ def early_stop(space: Space, folder: Path) -> EarlyStop | None:
     """Return what ends trials early in a sweep; None if nothing does (``population`` is apart)."""
     if space.scheduler.method in ("none", "pbt"):
         return None
-    metric = next(m for m in TASKS[space.general.task].metrics if m.name == space.metric)
+    metric = TASKS[space.general.task].metric(space.metric)
     return EarlyStop(space, search_path(folder, space.general.study), metric.mode)
 
 

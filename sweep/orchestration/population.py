@@ -84,8 +84,8 @@ class Population:
         self.found: Callable[[PlannedTrial], None] = lambda _: None
         """Is told of every trial before it is returned."""
         self.axes = recipe_axes(space.document)
-        metrics = TASKS[space.general.task].metrics
-        self.sign = 1 if {m.name: m.mode for m in metrics}[space.metric] == "max" else -1
+        metric = TASKS[space.general.task].metric(space.metric)
+        self.sign = 1 if metric.mode == "max" else -1
         self._whole = make_plan(_at_high_ends(space, self.axes))
         self._lines = [_Line(template) for template in self._whole.runnable]
         self._queue: deque[PlannedTrial] = deque()

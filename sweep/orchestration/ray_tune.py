@@ -2,8 +2,8 @@
 
 Starting a worker process costs seconds, most of them the import of torch; so one actor trains many
 trials, one after the other (``reuse_actors``, ``reset_config``). What could leak from one to the
-next is reset in ``attempt.isolate``. Tune schedules, and restarts workers that died; what a trial
-is, whether it ran, and from where it goes on is in the ledger and its checkpoints, not in Tune's.
+next is reset in ``attempt.isolate``. Tune places jobs on workers; which job is next, and what comes
+after a worker that died, the agenda says. The ledger, no file of Tune, says where a trial stands.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sweep.errors import UserError
 from sweep.ledger import Share
 from sweep.spec.schema import Resources
@@ -31,8 +33,17 @@ def share(resources: Resources, *, cpus: float, gpus: float) -> Share:
     return Share(resources.cpus, wanted)
 
 
-def slots(given: Share, *, cpus: float, gpus: float) -> int:
-    """Return how many trials with such a share fit on a machine or cluster at once."""
-    by_gpu = int(gpus / given.gpus) if given.gpus else None
+def slots(given: Share, packed: Collection[float] = (), *, cpus: float, gpus: float) -> int:
+    """Return how many trials with such a share fit on a machine or cluster at once.
+
+    Args:
+        given: what a trial gets.
+        packed: the parts of a GPU that trials need instead, where they were measured; the least
+            counts.
+        cpus: CPU cores that there are.
+        gpus: GPUs that there are.
+    """
+    part = min(packed, default=given.gpus)
+    by_gpu = int(gpus / part) if part else None
     by_cpu = int(cpus / given.cpus)
     return max(1, by_cpu if by_gpu is None else min(by_cpu, by_gpu))

@@ -17,7 +17,7 @@ from typing import Literal
 
 from sweep.durable import remove_partials
 from sweep.errors import UserError
-from sweep.ledger import Ledger, Share
+from sweep.ledger import Ledger
 from sweep.orchestration.agenda import Agenda, Listed, Source
 from sweep.orchestration.attempt import Outcome
 from sweep.orchestration.early_stop import EarlyStop, early_stop
@@ -269,7 +269,7 @@ class _Sweep:
                 self.ledger,
                 JobMaker(self.space, self.folder, root, given, self.plan, packed),
                 self.relay,
-                limit=self._limit(_slots(given, packed, cpus=cpus, gpus=gpus)),
+                limit=self._limit(slots(given, packed.values(), cpus=cpus, gpus=gpus)),
                 early_stop=self.stopper,
                 scheduled=self.scheduled,
                 elsewhere=self.elsewhere,
@@ -318,8 +318,7 @@ class _Sweep:
         chosen = self.space.paired
         if chosen is None:
             return None
-        task = TASKS[self.space.general.task]
-        metric = next(m for m in task.metrics if m.name == self.plan.metric)
+        metric = TASKS[self.space.general.task].metric(self.plan.metric)
         return Paired(
             self.plan,
             self.ledger,
@@ -380,12 +379,6 @@ class _Sweep:
                 reason = entry.reason or "did not run to its end"
                 path = self.ledger.failure_path(trial_id)
                 yield Failure(trial_id, planned.name, reason, path)
-
-
-def _slots(given: Share, packed: Mapping[str, float], *, cpus: float, gpus: float) -> int:
-    """Return how many trials fit at once, by the one that needs the least of a GPU."""
-    least = min(packed.values(), default=given.gpus)
-    return slots(Share(given.cpus, least), cpus=cpus, gpus=gpus)
 
 
 def _no_room(folder: Path, error: str) -> str:

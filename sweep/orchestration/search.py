@@ -83,7 +83,7 @@ class Search:
         self.storage = open_storage(path)
         self.handed_out: set[int] = set()
         self.plans: dict[str, Plan] = {}
-        metric = next(m for m in TASKS[space.general.task].metrics if m.name == space.metric)
+        metric = TASKS[space.general.task].metric(space.metric)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.create_study(
             storage=self.storage,

@@ -63,6 +63,11 @@ class Task(ABC):
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
 
+    @classmethod
+    def metric(cls, name: str) -> Metric:
+        """Return a metric of the task, by its name."""
+        return next(metric for metric in cls.metrics if metric.name == name)
+
     @abstractmethod
     def transform(
         self,

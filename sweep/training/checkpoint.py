@@ -29,6 +29,9 @@ VERSION = 1
 KEPT = 2
 """Epochs that can be gone on from."""
 
+Keep = Literal["none", "best", "last"]
+"""Of a finished trial: nothing, its best weights, or these and the state to go on from."""
+
 Entry = dict[str, dict[str, str]]
 """Of the manifest: "last" and "best", each with "file" and "sha256"."""
 
@@ -69,7 +72,7 @@ class Checkpoints:
             shutil.copy2(source / part["file"], self.folder)
         self._commit(entries)
 
-    def reduce(self, keep: Literal["none", "best", "last"]) -> None:
+    def reduce(self, keep: Keep) -> None:
         """Leave of a trial that has ended nothing, its best weights, or also its last state."""
         entries = self._entries()
         if keep == "last" and entries:

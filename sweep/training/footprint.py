@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +16,7 @@ from torch import Tensor, nn
 from sweep.models.build import model_of
 from sweep.spec.recipes import Recipe
 from sweep.spec.trial import Trial
-from sweep.training.checkpoint import KEPT
-
-Keep = Literal["none", "best", "last"]
-"""Of a finished trial: nothing, its best weights, or these and the state to go on from."""
+from sweep.training.checkpoint import KEPT, Keep
 
 PER_TENSOR = 300
 """Bytes that torch.save needs for a tensor beside its values: header, padding, name, shape."""

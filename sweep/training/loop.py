@@ -159,7 +159,7 @@ class Training:
         self.precision = Precision(self.recipe.precision, device)
         self.optimizer = make_optimizer(self.model, self.recipe)
         self.scheduler = make_scheduler(self.optimizer, self.recipe, len(self.data.train))
-        self.chosen = next(metric for metric in self.task.metrics if metric.name == trial.metric)
+        self.chosen = self.task.metric(trial.metric)
         self.history: list[EpochReport] = []
         self.best_epoch = 0
 
