@@ -24,9 +24,9 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
+from reports.configs import ConfigRow, by_group
 from reports.labels import Array, overlapping, place_labels
 from reports.rows import BASELINE, StudyRows
-from reports.stats import ConfigRow, by_group
 from sweep.tasks.base import Metric
 
 STYLE = Path(__file__).parent / "sweep.mplstyle"

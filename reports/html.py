@@ -9,11 +9,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from reports.configs import ConfigRow
 from reports.figures import INK, PAPER
 from reports.rows import Status, StudyRows, TrialRow
-from reports.stats import ConfigRow
 from reports.summary import Summary
-from reports.tables import (
+from reports.tables.scores import (
     MISSING,
     Table,
     caption,

@@ -6,12 +6,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from reports.configs import ConfigRow, config_rows
 from reports.figures import accuracy_against_parameters, save
 from reports.html import page
 from reports.rows import StudyRows, study_rows
-from reports.stats import ConfigRow, config_rows
 from reports.summary import summarise
-from reports.tables import Table, comma_separated, latex, markdown
+from reports.tables.scores import Table, comma_separated, latex, markdown
 from reports.writing import writing_to
 from sweep.tracking.reading import read_study
 

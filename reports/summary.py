@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reports.comparisons import leader, noise
+from reports.configs import ConfigRow, by_group
 from reports.rows import StudyRows
-from reports.stats import ConfigRow, Spread, by_group, leader, noise
-from reports.tables import devices, metric_name, number, seeds
+from reports.stats import Spread
+from reports.tables.scores import devices, metric_name, number, seeds
 from sweep.tasks.base import Metric
 
 

@@ -20,7 +20,7 @@ from reports.paper.published import (
     printed_number,
 )
 from reports.stats import Spread
-from reports.tables import spread_text
+from reports.tables.scores import spread_text
 from sweep.registry import TASKS
 from sweep.tasks.base import Metric
 

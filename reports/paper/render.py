@@ -17,7 +17,7 @@ from reports.paper.layout import MARKS, MEANING, Layout, lay_out
 from reports.paper.measured import measured
 from reports.paper.published import TABLES
 from reports.paper.statements import Statement, statements
-from reports.tables import escape, markdown_row, markdown_text
+from reports.tables.scores import escape, markdown_row, markdown_text
 from reports.writing import writing_to
 from sweep.tracking.reading import RunRecord
 

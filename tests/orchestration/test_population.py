@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from spec.spaces import call, space_of, text_of
 
+from reports.configs import config_rows
 from reports.rows import study_rows
-from reports.stats import config_rows
 from sweep.ledger import Ledger, Share
 from sweep.orchestration.population import (
     Member,

@@ -12,9 +12,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric as Logged
 from mlflow.entities import Param
 
+from reports.configs import config_rows
 from reports.rows import StudyRows, TrialRow
-from reports.stats import config_rows
-from reports.tables import Table
+from reports.tables.scores import Table
 from sweep.tasks.base import Metric
 from sweep.tracking import names
 from sweep.tracking.reading import Refusal

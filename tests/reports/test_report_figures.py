@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from reports import figures
+from reports.configs import config_rows
 from reports.figures import Layout, accuracy_against_parameters, collisions, save
 from reports.labels import overlapping, place_labels
 from reports.rows import StudyRows, TrialRow
-from reports.stats import config_rows
 
 NAMES = [
     *("baseline", "ELA-k3-g-ng16", "ELA-k5-g8-ng16", "ELA-k7-g8-ng32", "ELA-k5-g-ng32"),

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from spec.spaces import call
 
+from reports.configs import config_rows
 from reports.figures import accuracy_against_parameters, save
 from reports.html import page
 from reports.render import write_report
 from reports.rows import StudyRows, TrialRow
-from reports.stats import config_rows
 from reports.summary import summarise
-from reports.tables import Table
+from reports.tables.scores import Table
 from sweep.errors import UserError
 
 LOADED = {"src", "href", "srcset", "data", "poster", "action"}

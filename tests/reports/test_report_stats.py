@@ -19,7 +19,7 @@ from reports.stats import (
     spread,
 )
 from reports.summary import summarise
-from reports.tables import Table, markdown
+from reports.tables.scores import Table, markdown
 
 Make = Callable[..., TrialRow]
 Study = Callable[..., StudyRows]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.tables import Table, comma_separated, latex, markdown
+from reports.tables.scores import Table, comma_separated, latex, markdown
 
 DOCUMENT = r"\documentclass{article}\usepackage{booktabs,siunitx}\begin{document}%s\end{document}"
 

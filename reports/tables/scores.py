@@ -15,8 +15,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from reports.comparisons import best_beyond_noise
+from reports.configs import ConfigRow, by_group
 from reports.rows import STATUSES, StudyRows
-from reports.stats import ConfigRow, Spread, best_beyond_noise, by_group
+from reports.stats import Spread
 from sweep.tasks.base import Metric
 
 MISSING = "–"

@@ -1,0 +1,194 @@
+"""Configurations of a study: what its trials share but for the seed.
+
+A trial enters a mean if it finished and measured a finite number; every other one is counted.
+Values are as stored (accuracies are fractions).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reports.rows import BASELINE, Status, StudyRows, TrialRow, Value
+from reports.stats import Spread, spread
+from sweep.tasks.base import Metric
+
+TITLES = {
+    "resnet18": "ResNet-18",
+    "resnet50": "ResNet-50",
+    "resnet101": "ResNet-101",
+    "mobilenet_v2": "MobileNetV2",
+}
+"""Backbones as the papers write them; others are called as they are registered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigRow:
+    """One configuration: everything but the seed."""
+
+    group: str
+    """Title of the rows that compare: one backbone under one recipe."""
+    backbone: str
+    """As the papers write it."""
+    stem: str
+    weights: str
+    placement: str
+    attention: str
+    preset: str | None
+    part: str | None
+    name: str
+    """As tables and figures print it; with the placement where several are compared."""
+    hyperparameters: Mapping[str, Value]
+    chosen: Mapping[str, str]
+    """Of its recipe, by a search."""
+    settings: Mapping[str, str]
+    adjusted: str
+    params_true: int | None
+    params_thop_like: int | None
+    params_no_norm: int | None
+    macs: int | None
+    macs_fvcore: int | None
+    trials: tuple[TrialRow, ...]
+    """In the order of their seeds."""
+    spreads: Mapping[str, Spread]
+    """By metric, over the test split; without those that no trial measured."""
+    differences: Mapping[str, Spread]
+    """By metric, to the baseline of the same recipe, what a search chose of it included: over the
+    seeds that both have. None for the baseline itself."""
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is the backbone without attention."""
+        return self.attention == BASELINE
+
+    def count(self, status: Status) -> int:
+        """Return the number of trials of a status."""
+        return sum(trial.status == status for trial in self.trials)
+
+
+def config_rows(rows: StudyRows) -> tuple[ConfigRow, ...]:
+    """Return the configurations of a study.
+
+    In the order of the study's grid, group by group, in each group the baseline first.
+    """
+    by_config: dict[Any, list[TrialRow]] = defaultdict(list)
+    for trial in rows.trials:
+        by_config[_recipe_key(trial), _module_key(trial)].append(trial)
+    titles = _group_titles(rows.trials)
+    placements = _compared_placements(rows.trials)
+    baselines = {recipe: trials for (recipe, module), trials in by_config.items() if not module}
+    configs = [
+        _config(
+            titles[recipe[0]],
+            sorted(trials, key=lambda trial: trial.seed),
+            baselines.get(recipe, ()),
+            rows.metrics,
+            recipe[0] in placements,
+        )
+        for (recipe, _), trials in by_config.items()
+    ]
+    groups = list(dict.fromkeys(config.group for config in configs))
+    return tuple(sorted(configs, key=lambda c: (groups.index(c.group), not c.is_baseline)))
+
+
+def by_group(configs: Iterable[ConfigRow]) -> dict[str, list[ConfigRow]]:
+    """Return the configurations of each group, in their order."""
+    groups: dict[str, list[ConfigRow]] = defaultdict(list)
+    for config in configs:
+        groups[config.group].append(config)
+    return dict(groups)
+
+
+def _config(
+    group: str,
+    trials: Sequence[TrialRow],
+    baseline: Sequence[TrialRow],
+    metrics: Sequence[Metric],
+    name_placement: bool,
+) -> ConfigRow:
+    first = trials[0]
+    is_baseline = first.attention == BASELINE
+    placed = name_placement and not is_baseline
+    names = [metric.name for metric in metrics]
+    differences = {} if is_baseline else {n: _differences(trials, baseline, n) for n in names}
+    scores = {name: list(_scores(trials, name).values()) for name in names}
+    return ConfigRow(
+        group=group,
+        backbone=TITLES.get(first.backbone, first.backbone),
+        stem=first.stem,
+        weights=first.weights,
+        placement=first.placement,
+        attention=first.attention,
+        preset=first.preset,
+        part=first.part,
+        name=f"{first.label}, {first.placement}" if placed else first.label,
+        hyperparameters=first.hyperparameters,
+        chosen=first.chosen,
+        settings=first.settings,
+        adjusted=first.adjusted,
+        params_true=first.params_true,
+        params_thop_like=first.params_thop_like,
+        params_no_norm=first.params_no_norm,
+        macs=first.macs,
+        macs_fvcore=next((t.macs_fvcore for t in trials if t.macs_fvcore is not None), None),
+        trials=tuple(trials),
+        spreads={name: spread(values) for name, values in scores.items() if values},
+        differences={name: spread(values) for name, values in differences.items() if values},
+    )
+
+
+def _scores(trials: Iterable[TrialRow], metric: str) -> dict[int, float]:
+    scores = ((trial.seed, trial.score(metric)) for trial in trials)
+    return {seed: score for seed, score in scores if score is not None}
+
+
+def _differences(
+    trials: Iterable[TrialRow], baseline: Iterable[TrialRow], metric: str
+) -> list[float]:
+    """Return score minus the baseline's, for each seed that both have."""
+    own, base = _scores(trials, metric), _scores(baseline, metric)
+    return [own[seed] - base[seed] for seed in own if seed in base]
+
+
+def _group_key(trial: TrialRow) -> tuple[Any, ...]:
+    """Return what configurations must share to be compared."""
+    return trial.backbone, trial.stem, trial.weights, tuple(sorted(trial.settings.items()))
+
+
+def _recipe_key(trial: TrialRow) -> tuple[Any, ...]:
+    """Return what a configuration must share with its baseline: the group, and what was chosen."""
+    return _group_key(trial), tuple(trial.chosen.items())
+
+
+def _module_key(trial: TrialRow) -> tuple[Any, ...]:
+    """Return what tells configurations of a group apart; empty for the baseline.
+
+    A preset is only a name: a shared trial has the one that another sweep may have given it.
+    """
+    if trial.attention == BASELINE:
+        return ()
+    return trial.attention, trial.placement, tuple(sorted(trial.hyperparameters.items()))
+
+
+def _group_titles(trials: Iterable[TrialRow]) -> dict[tuple[Any, ...], str]:
+    """Return a title for each group: the backbone, and whatever else differs between groups."""
+    about = {_group_key(t): {"stem": t.stem, "weights": t.weights, **t.settings} for t in trials}
+    fields = dict.fromkeys(field for settings in about.values() for field in settings)
+    varying = [f for f in fields if len({settings.get(f) for settings in about.values()}) > 1]
+    return {
+        key: ", ".join(
+            [TITLES.get(key[0], key[0]), *(f"{f} {settings.get(f, 'none')}" for f in varying)]
+        )
+        for key, settings in about.items()
+    }
+
+
+def _compared_placements(trials: Iterable[TrialRow]) -> set[tuple[Any, ...]]:
+    """Return the groups in which modules are placed in more than one way."""
+    placements: dict[tuple[Any, ...], set[str]] = defaultdict(set)
+    for trial in trials:
+        if trial.attention != BASELINE:
+            placements[_group_key(trial)].add(trial.placement)
+    return {group for group, policies in placements.items() if len(policies) > 1}

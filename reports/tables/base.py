@@ -1,0 +1,72 @@
+"""What a table is before it is rendered: columns, sections of rows, cells, a caption and notes.
+
+One table is one file beside this one, which says what its cells are; how a table looks in Markdown,
+LaTeX, CSV or HTML, a renderer says for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+MISSING = "–"
+"""Where there is no value."""
+
+Kind = Literal["text", "number", "spread"]
+"""Of a column: words, one number, or mean ± std (number of seeds)."""
+Mark = Literal["", "best", "tied"]
+"""Of a cell: best of its group beyond the noise, or not to be told from the best one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A value as it is read, and what it is sorted and linked by."""
+
+    text: str
+    """In Markdown and HTML ("97.10 ± 0.20 (3)")."""
+    parts: tuple[str, ...] = ()
+    """Of a spread: mean, std and n as printed; std is empty for one seed. Empty if missing."""
+    sort: float | str | None = None
+    """None comes last."""
+    mark: Mark = ""
+    runs: tuple[str, ...] = ()
+    """Ids of the MLflow runs that it was computed from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column, by its heading."""
+
+    title: str
+    unit: str = ""
+    kind: Kind = "text"
+
+    @property
+    def heading(self) -> str:
+        """Title and unit in one line ("Top-1 (%)")."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """The rows of one group: one backbone under one recipe."""
+
+    title: str
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of a study."""
+
+    name: str
+    """Of its files, and its anchor in the page."""
+    title: str
+    """Its heading in the page ("Configurations")."""
+    columns: tuple[Column, ...]
+    sections: tuple[Section, ...]
+    caption: str
+    notes: tuple[str, ...] = ()
+    records: Sequence[Mapping[str, object]] = field(default=())
+    """The rows for machines, one by one: plain numbers, None where there is none."""
