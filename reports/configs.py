@@ -63,6 +63,10 @@ class ConfigRow:
         """Whether it is the backbone without attention."""
         return self.attention == BASELINE
 
+    def runs(self, metric: str) -> tuple[str, ...]:
+        """Return the ids of the runs that have a score."""
+        return tuple(trial.run_id for trial in self.trials if trial.score(metric) is not None)
+
     def count(self, status: Status) -> int:
         """Return the number of trials of a status."""
         return sum(trial.status == status for trial in self.trials)

@@ -13,16 +13,6 @@ from reports.configs import ConfigRow
 from reports.figures import INK, PAPER
 from reports.rows import Status, StudyRows, TrialRow
 from reports.summary import Summary
-from reports.tables.scores import (
-    MISSING,
-    Table,
-    caption,
-    devices,
-    incomplete_text,
-    metric_name,
-    notes,
-    number,
-)
 
 TEMPLATES = Path(__file__).parent / "templates"
 
