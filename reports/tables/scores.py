@@ -2,7 +2,7 @@ r"""The table of a study, with the papers' columns: Markdown, LaTeX and CSV.
 
 Parameters are counted twice: by thop's convention, which the ELA paper prints (affine parameters of
 GroupNorm are not counted), and truly. MACs are what the papers print as FLOPs. Bold is only what
-beats every other row of its backbone by more than the noise; see ``stats.Noise``.
+beats every other row of its backbone by more than the noise; see ``comparisons.Standing``.
 
 table.tex needs \usepackage{booktabs,siunitx} and the article class, nothing else.
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from reports.comparisons import best_beyond_noise
+from reports.comparisons import standings
 from reports.configs import ConfigRow, by_group
 from reports.rows import STATUSES, StudyRows
 from reports.stats import Spread
@@ -89,11 +89,11 @@ class Table:
     @cached_property
     def bold(self) -> Mapping[str, tuple[ConfigRow, ...]]:
         """By metric, the configurations that are the best of their group beyond the noise."""
-        groups = by_group(self.configs).values()
-        found = {
-            m.name: [best_beyond_noise(configs, m) for configs in groups] for m in self.metrics
+        found = {m.name: standings(self.configs, m).values() for m in self.metrics}
+        return {
+            name: tuple(standing.best for standing in groups if standing.best is not None)
+            for name, groups in found.items()
         }
-        return {name: tuple(c for c in best if c is not None) for name, best in found.items()}
 
     def costs(self, config: ConfigRow) -> tuple[str, str, str]:
         """Return parameters by thop's convention and truly, and MACs, as printed."""
@@ -174,15 +174,12 @@ def notes(table: Table) -> list[str]:
         "Params by thop's convention, as the ELA paper prints them (affine parameters of GroupNorm "
         "are not counted); true counts every one. MACs: one multiply-accumulate is one, of one "
         "image; the papers print MACs as FLOPs.",
-        "Bold: beats every other row of its backbone by more than the noise (Tukey-Kramer, 95 %)."
+        "Bold: chosen on validation, and beats every other row of its backbone on test by more "
+        "than the noise (paired t tests, corrected)."
         if any(table.bold.values())
-        else "Nothing is bold: no row beats every other of its backbone by more than the noise "
-        "(Tukey-Kramer, 95 %).",
+        else "Nothing is bold: no row that validation chose beats every other of its backbone on "
+        "test by more than the noise (paired t tests, corrected).",
     ]
-    lines.append(
-        "Rows are compared by the mean of the test split, as the papers do; validation chose the "
-        "epoch of each trial."
-    )
     if chosen(table.rows):
         lines.append(f"Δ only where the baseline was trained with the same {chosen(table.rows)}.")
     compared = table.rows.compared.name
