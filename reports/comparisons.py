@@ -7,10 +7,10 @@ for the number of comparisons.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from reports.configs import ConfigRow, by_group, paired, scores
+from reports.configs import ROUNDED, ConfigRow, by_group, paired, scores
 from reports.stats import (
     LEVEL,
     Spread,
@@ -35,6 +35,8 @@ class Contrast:
     """Of the two-sided paired t test; None where the differences show no spread."""
     p_holm: float | None
     """``p``, corrected for the family of comparisons that it belongs to."""
+    family: int
+    """Comparisons with a p-value in that family."""
     effect_size: float | None
     """Cohen's d_z, with Hedges' correction; of the sign of ``difference``."""
     improvement: float | None
@@ -47,6 +49,12 @@ class Contrast:
     def is_shown(self) -> bool:
         """Whether the difference is beyond the noise of the seeds."""
         return self.p_holm is not None and self.p_holm < LEVEL
+
+    def opponent(self, config: ConfigRow) -> ConfigRow | None:
+        """Return what a configuration is compared with; None if it is not."""
+        if self.config is config:
+            return self.other
+        return self.config if self.other is config else None
 
     def favours(self, metric: Metric) -> ConfigRow | None:
         """Return the configuration that is shown to be the better one, if any."""
@@ -68,7 +76,8 @@ class Standing:
     """Those that cannot be told from ``chosen``. One that is shown to be better is not among them,
     and then nothing is best."""
     contrasts: tuple[Contrast, ...]
-    """Of ``chosen`` with each other configuration that shares a seed with it."""
+    """Of ``chosen`` with each other configuration that shares a seed with it; where it is the
+    baseline, or the other one is, as ``against_baseline`` has them."""
 
 
 def against_baseline(configs: Sequence[ConfigRow], metric: Metric) -> tuple[Contrast, ...]:
@@ -84,40 +93,50 @@ def against_baseline(configs: Sequence[ConfigRow], metric: Metric) -> tuple[Cont
 def standings(configs: Sequence[ConfigRow], metric: Metric) -> Mapping[str, Standing]:
     """Return how each group stands, by its title: validation chooses, test reports.
 
-    The comparisons of a group's choice are one family. Their corrected p values are Holm's, times
-    half the number of configurations: the same trained models are scored on both splits, so a
-    configuration whose seeds were lucky is chosen, and is lucky on the test split too. Each of k
-    configurations could have been chosen, and each pair belongs to two of these families; so the
-    probability of calling any true equality of the group a difference is at most ``LEVEL``.
-    Without the factor it is up to 0.13 for 13 equal configurations over 10 seeds; for two, it is 1.
+    What is compared with its baseline is so in the family of ``against_baseline``. The other
+    comparisons of a group's choice are a family, whose corrected p-values are Holm's times half the
+    number of configurations: the same trained models are scored on both splits, so a configuration
+    whose seeds were lucky is chosen, and is lucky on the test split too. Each of k configurations
+    could have been chosen, and each pair belongs to two of their families; with the factor, the
+    probability of calling any true equality a difference is at most ``LEVEL``. Without it that is
+    up to 0.13 for 13 equal configurations over 10 seeds.
     """
-    return {group: _standing(members, metric) for group, members in by_group(configs).items()}
+    known = against_baseline(configs, metric)
+    return {
+        group: _standing(members, metric, known) for group, members in by_group(configs).items()
+    }
 
 
-def _standing(members: Sequence[ConfigRow], metric: Metric) -> Standing:
+def _standing(members: Sequence[ConfigRow], metric: Metric, known: Sequence[Contrast]) -> Standing:
     measured = [config for config in members if metric.name in config.spreads]
-    chosen = _chosen(measured, metric)
+    chosen = next(iter(by_validation(measured, metric)), None)
     if chosen is None:
         return Standing(chosen=None, best=None, tied=(), contrasts=())
     others = [config for config in measured if config is not chosen]
-    pairs = [(chosen, other) for other in others]
-    contrasts = _contrasts(pairs, metric, choices=len(measured) / 2)
-    told = [contrast.other for contrast in contrasts if contrast.is_shown]
+    new = [(chosen, o) for o in others if chosen.baseline is not o and o.baseline is not chosen]
+    contrasts = (
+        *(contrast for contrast in known if contrast.opponent(chosen) is not None),
+        *_contrasts(new, metric, choices=len(measured) / 2),
+    )
+    told = [id(contrast.opponent(chosen)) for contrast in contrasts if contrast.is_shown]
     beaten = sum(contrast.favours(metric) is chosen for contrast in contrasts)
     return Standing(
         chosen=chosen,
         best=chosen if others and beaten == len(others) else None,
-        tied=tuple(other for other in others if not any(other is one for one in told)),
+        tied=tuple(other for other in others if id(other) not in told),
         contrasts=contrasts,
     )
 
 
-def _chosen(configs: Sequence[ConfigRow], metric: Metric) -> ConfigRow | None:
-    """Return the first of the best by validation; means of equal values may round apart."""
-    sign = 1 if metric.mode == "max" else -1
+def by_validation(configs: Iterable[ConfigRow], metric: Metric) -> list[ConfigRow]:
+    """Return those with a validation score, the best mean first; equals keep their order.
+
+    Means of equal values may round apart.
+    """
+    sign = -1 if metric.mode == "max" else 1
     validated = [config for config in configs if metric.name in config.validation]
-    return max(
-        validated, key=lambda c: sign * round(c.validation[metric.name].mean, 12), default=None
+    return sorted(
+        validated, key=lambda config: sign * round(config.validation[metric.name].mean, ROUNDED)
     )
 
 
@@ -125,11 +144,11 @@ def _contrasts(
     pairs: Sequence[tuple[ConfigRow, ConfigRow]], metric: Metric, choices: float = 1
 ) -> tuple[Contrast, ...]:
     """Compare pairs as one family, of which there could have been so many choices."""
-    found = [(*pair, paired(*(c.trials for c in pair), metric.name)) for pair in pairs]
+    found = [(c, other, paired(c.trials, other.trials, metric.name)) for c, other in pairs]
     compared = [(config, other, spread) for config, other, spread in found if spread is not None]
     ps = [paired_p(difference) for _, _, difference in compared]
     corrected = [None if p is None else min(1.0, p * choices) for p in holm(ps)]
-    family = choices * sum(p is not None for p in ps)
+    family = sum(p is not None for p in ps)
     return tuple(
         Contrast(
             config=config,
@@ -137,12 +156,13 @@ def _contrasts(
             difference=difference,
             p=p,
             p_holm=p_holm,
+            family=family,
             effect_size=effect_size(difference),
             improvement=_improvement(config, other, metric),
             seeds_needed=(
                 None
                 if p_holm is None or p_holm < LEVEL
-                else seeds_needed(difference, LEVEL / family)
+                else seeds_needed(difference, LEVEL / family / choices)
             ),
         )
         for (config, other, difference), p, p_holm in zip(compared, ps, corrected, strict=True)

@@ -23,7 +23,7 @@ TITLES = {
 }
 """Backbones as the papers write them; others are called as they are registered."""
 ROUNDED = 12
-"""Decimals of a difference: scores of one size are known to 15."""
+"""Decimals that scores are compared by; sums and differences of equal ones round apart beyond."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,10 @@ class ConfigRow:
     def is_baseline(self) -> bool:
         """Whether it is the backbone without attention."""
         return self.attention == BASELINE
+
+    def runs(self, metric: str) -> tuple[str, ...]:
+        """Return the ids of the runs that have a score."""
+        return tuple(trial.run_id for trial in self.trials if trial.score(metric) is not None)
 
     def count(self, status: Status) -> int:
         """Return the number of trials of a status."""

@@ -182,7 +182,8 @@ def _resampled_t(values: NDArray[np.float64], mean: float) -> NDArray[np.float64
     away = drawn.mean(axis=1) - mean
     error = drawn.std(axis=1, ddof=1) / math.sqrt(len(values))
     t: NDArray[np.float64] = np.copysign(np.inf, away)
-    return np.divide(away, error, out=t, where=np.ptp(drawn, axis=1) > 0)
+    np.divide(away, error, out=t, where=np.ptp(drawn, axis=1) > 0)
+    return t
 
 
 @lru_cache(maxsize=8)
