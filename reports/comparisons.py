@@ -29,38 +29,55 @@ class Contrast:
 
     config: ConfigRow
     other: ConfigRow
+    metric: Metric
     difference: Spread
     """Test score of ``config`` minus that of ``other``, seed by seed."""
     p: float | None
-    """Of the two-sided paired t test; None where the differences show no spread."""
+    """Of the two-sided paired t-test; None where the differences show no spread."""
     p_holm: float | None
     """``p``, corrected for the family of comparisons that it belongs to."""
     family: int
     """Comparisons with a p-value in that family."""
-    effect_size: float | None
-    """Cohen's d_z, with Hedges' correction; of the sign of ``difference``."""
-    improvement: float | None
-    """Probability that a run of ``config`` is better than a run of ``other``."""
-    seeds_needed: int | None
-    """Where no difference is shown: see ``stats.seeds_needed``, at the level of Holm's strictest
-    step."""
+    level: float
+    """Of Holm's strictest step in it: what ``p`` is below if the difference is shown first."""
+
+    @property
+    def effect_size(self) -> float | None:
+        """Cohen's d_z, with Hedges' correction; of the sign of ``difference``."""
+        return effect_size(self.difference)
+
+    @property
+    def improvement(self) -> float | None:
+        """Probability that a run of ``config`` is better than a run of ``other``."""
+        own, others = (
+            list(scores(config.trials, self.metric.name).values())
+            for config in (self.config, self.other)
+        )
+        return improvement(own, others, self.metric.mode)
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """Where no difference is shown: see ``stats.seeds_needed``, at ``level``."""
+        return None if self.is_shown else seeds_needed(self.difference, self.level)
 
     @property
     def is_shown(self) -> bool:
         """Whether the difference is beyond the noise of the seeds."""
         return self.p_holm is not None and self.p_holm < LEVEL
 
+    @property
+    def better(self) -> ConfigRow | None:
+        """The configuration that is shown to be the better one, if any."""
+        if not self.is_shown:
+            return None
+        above = (self.difference.mean > 0) == (self.metric.mode == "max")
+        return self.config if above else self.other
+
     def opponent(self, config: ConfigRow) -> ConfigRow | None:
         """Return what a configuration is compared with; None if it is not."""
         if self.config is config:
             return self.other
         return self.config if self.other is config else None
-
-    def favours(self, metric: Metric) -> ConfigRow | None:
-        """Return the configuration that is shown to be the better one, if any."""
-        if not self.is_shown:
-            return None
-        return self.config if (self.difference.mean > 0) == (metric.mode == "max") else self.other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +136,7 @@ def _standing(members: Sequence[ConfigRow], metric: Metric, known: Sequence[Cont
         *_contrasts(new, metric, choices=len(measured) / 2),
     )
     told = [id(contrast.opponent(chosen)) for contrast in contrasts if contrast.is_shown]
-    beaten = sum(contrast.favours(metric) is chosen for contrast in contrasts)
+    beaten = sum(contrast.better is chosen for contrast in contrasts)
     return Standing(
         chosen=chosen,
         best=chosen if others and beaten == len(others) else None,
@@ -147,28 +164,17 @@ def _contrasts(
     found = [(c, other, paired(c.trials, other.trials, metric.name)) for c, other in pairs]
     compared = [(config, other, spread) for config, other, spread in found if spread is not None]
     ps = [paired_p(difference) for _, _, difference in compared]
-    corrected = [None if p is None else min(1.0, p * choices) for p in holm(ps)]
     family = sum(p is not None for p in ps)
     return tuple(
         Contrast(
             config=config,
             other=other,
+            metric=metric,
             difference=difference,
             p=p,
-            p_holm=p_holm,
+            p_holm=None if corrected is None else min(1.0, corrected * choices),
             family=family,
-            effect_size=effect_size(difference),
-            improvement=_improvement(config, other, metric),
-            seeds_needed=(
-                None
-                if p_holm is None or p_holm < LEVEL
-                else seeds_needed(difference, LEVEL / family / choices)
-            ),
+            level=LEVEL / max(family, 1) / choices,
         )
-        for (config, other, difference), p, p_holm in zip(compared, ps, corrected, strict=True)
+        for (config, other, difference), p, corrected in zip(compared, ps, holm(ps), strict=True)
     )
-
-
-def _improvement(config: ConfigRow, other: ConfigRow, metric: Metric) -> float | None:
-    own, others = (list(scores(c.trials, metric.name).values()) for c in (config, other))
-    return improvement(own, others, metric.mode)

@@ -60,36 +60,31 @@ def summarise(rows: StudyRows, configs: Sequence[ConfigRow]) -> Summary:
     )
 
 
-def sentence(contrast: Contrast, metric: Metric, aside: str = "") -> str:
+def sentence(contrast: Contrast, aside: str = "") -> str:
     """Return what a comparison shows, or what it would take to show it.
 
     Args:
         contrast: the comparison.
-        metric: that it is in.
         aside: stands behind the configuration's name.
     """
     subject, other = _called(contrast.config) + aside, _called(contrast.other)
-    difference = contrast.difference
-    if difference.n == 1:
-        return (
-            f"{subject} differs from {other} by {amount(difference.mean, metric, '+')} in the one "
-            "seed that both have: one seed shows no noise to judge it by"
-        )
-    if contrast.p is None:
-        return (
-            f"{subject} differs from {other} by {amount(difference.mean, metric, '+')} in each of "
-            f"{_seeds(contrast, metric)}: equal differences show no noise to judge them by"
-        )
+    found, metric = contrast.difference, contrast.metric
     if contrast.is_shown:
-        verb = "improves on" if contrast.favours(metric) is contrast.config else "is worse than"
-        return f"{subject} {verb} {other} by {_size(contrast, metric)}"
+        verb = "improves on" if contrast.better is contrast.config else "is worse than"
+        return f"{subject} {verb} {other} by {_size(contrast)}"
+    if contrast.p is None:
+        apart = f"differs from {other} by {amount(found.mean, metric, '+')}"
+        equal = apart if found.mean else f"scores exactly what {other} does"
+        if found.n == 1:
+            return f"{subject} {equal} in the one seed that both have, and one seed shows no noise"
+        return f"{subject} {equal} in each of {_seeds(contrast)}, and equal ones show no noise"
+    size = _plus_minus(found, metric, unit_of_change(metric), "+")
     text = (
-        f"for {subject} no difference from {other} can be shown with n = {difference.n} "
-        f"({_plus_minus(difference, metric, unit_of_change(metric), '+')}, {_p(contrast)})"
+        f"for {subject} no difference from {other} can be shown with n = {found.n} "
+        f"({size}, {_p(contrast)})"
     )
-    if contrast.seeds_needed is None:
-        return text
-    return f"{text}; {seeds_text(contrast.seeds_needed)} seeds would be needed"
+    needed = contrast.seeds_needed
+    return text if needed is None else f"{text}; {seeds_text(needed)} seeds would be needed"
 
 
 def _finding(
@@ -113,11 +108,11 @@ def _finding(
     else:
         said = [
             _choice(config, contrasts.get(id(config)), measured, metric),
-            *_rank(config, standing, measured, metric),
+            *_rank(config, standing, len(measured) - 1),
             *_next_best(config, standing, measured, metric),
         ]
-    others = [contrasts[id(m)] for m in members if m is not config and id(m) in contrasts]
-    said += _others(others, metric)
+    rest = [contrasts[id(m)] for m in members if m is not config and id(m) in contrasts]
+    said += _others(rest)
     if SEQUENTIAL in rows.notes:
         said.append("The p-values do not account for seeds that a sequential test asked for")
     return f"{group}: {'. '.join(said)}."
@@ -128,7 +123,7 @@ def _choice(
 ) -> str:
     """Return what was chosen, and how it stands to the baseline."""
     if contrast is not None:
-        return sentence(contrast, metric, ", chosen on validation,")
+        return sentence(contrast, ", chosen on validation,")
     spread = config.spreads[metric.name]
     score = f"{_plus_minus(spread, metric, unit(metric))} on test over {_plural(spread.n, 'seed')}"
     if config.is_baseline:
@@ -142,23 +137,21 @@ def _choice(
     return f"validation chooses {config.name} ({score}), but {why}: no gain can be stated"
 
 
-def _rank(
-    config: ConfigRow, standing: Standing, measured: Sequence[ConfigRow], metric: Metric
-) -> list[str]:
+def _rank(config: ConfigRow, standing: Standing, others: int) -> list[str]:
     """Return from what the chosen configuration can be told, beyond its baseline."""
-    if len(measured) == 1:
+    if not others:
         return ["There is no other configuration to compare it with"]
-    if config.is_baseline or all(m is config or m is config.baseline for m in measured):
+    if config.is_baseline or (others == 1 and config.baseline is not None):
         return []  # the other sentences say it
     if standing.best is not None:
         return ["It is better than every other configuration, beyond the noise"]
-    total, tied = len(measured) - 1, len(standing.tied)
-    above = [c.other for c in standing.contrasts if c.favours(metric) is c.opponent(config)]
+    if len(standing.tied) == others:
+        return [f"It cannot be told from {'any of ' if others > 1 else ''}the {others} others"]
+    above = [c.other for c in standing.contrasts if c.better is c.opponent(config)]
     said = [f"On test, {_named(above)} did better, beyond the noise"] if above else []
-    if tied == total:
-        return [f"It cannot be told from any of the {total} others"]
-    if tied:
-        said.append(f"It cannot be told from {tied} of {total} others: {_named(standing.tied)}")
+    if standing.tied:
+        tied = f"{len(standing.tied)} of {others} others: {_named(standing.tied)}"
+        said.append(f"It cannot be told from {tied}")
     return said
 
 
@@ -168,18 +161,18 @@ def _next_best(
     """Return how the chosen configuration stands to the second best on validation."""
     second = by_validation(measured, metric)[1:2]
     return [
-        f"Next on validation is {_called(second[0])}: {sentence(contrast, metric)}"
+        f"Next on validation is {_called(second[0])}: {sentence(contrast)}"
         for contrast in standing.contrasts
         if second and contrast.opponent(config) is second[0] is not config.baseline
     ]
 
 
-def _others(contrasts: Sequence[Contrast], metric: Metric) -> list[str]:
+def _others(contrasts: Sequence[Contrast]) -> list[str]:
     """Return what is shown of the configurations that were not chosen, against the baseline."""
     if not contrasts:
         return []
-    better = [c.config for c in contrasts if c.favours(metric) is c.config]
-    worse = [c.config for c in contrasts if c.favours(metric) is c.other]
+    better = [c.config for c in contrasts if c.better is c.config]
+    worse = [c.config for c in contrasts if c.better is c.other]
     if not better and not worse:
         who = "none of the" if len(contrasts) > 1 else "the"
         return [
@@ -206,20 +199,21 @@ def _named(configs: Sequence[ConfigRow]) -> str:
     return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
 
-def _size(contrast: Contrast, metric: Metric) -> str:
+def _size(contrast: Contrast) -> str:
     """Return how large a difference is that is shown, without its sign."""
-    found = contrast.difference
+    found, metric = contrast.difference, contrast.metric
     size = found if found.mean > 0 else spread([-value for value in found.values])
     return (
-        f"{_plus_minus(size, metric, unit_of_change(metric))} over {_seeds(contrast, metric)} "
+        f"{_plus_minus(size, metric, unit_of_change(metric))} over {_seeds(contrast)} "
         f"(95 % interval {interval_text(size.interval, metric)}; {_p(contrast)})"
     )
 
 
-def _seeds(contrast: Contrast, metric: Metric) -> str:
+def _seeds(contrast: Contrast) -> str:
     """Return the number of seeds of a comparison, and whether one of the two has more."""
     n = contrast.difference.n
-    most = max(c.spreads[metric.name].n for c in (contrast.config, contrast.other))
+    pair = (contrast.config, contrast.other)
+    most = max(config.spreads[contrast.metric.name].n for config in pair)
     return f"the {n} seeds that both have" if n < most else f"{n} seeds"
 
 
