@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.stats import Interval, Spread
+from reports.stats import MOST_SEEDS, Interval, Spread
 from reports.tables.base import MISSING, Cell, Mark
 from sweep.tasks.base import Metric
 
@@ -78,3 +78,8 @@ def spread_cell(
         mark=mark,
         runs=runs,
     )
+
+
+def seeds_text(seeds: int) -> str:
+    """Return a number of seeds that are needed ("about 9", "more than 1,000")."""
+    return f"about {seeds}" if seeds <= MOST_SEEDS else f"more than {MOST_SEEDS:,}"

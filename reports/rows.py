@@ -25,10 +25,12 @@ Value = str | int | float | bool | None
 Status = Literal["done", "failed", "stopped", "unfinished"]
 """Of a trial; one that a scheduler stopped has not been trained to its end, and has no score."""
 STATUSES: tuple[Status, ...] = get_args(Status)
+Split = Literal["test", "best_val"]
+"""What a score is of: the test split, or the validation split at the epoch that it chose."""
 
 SEQUENTIAL = (
     "How many seeds there are was decided by a sequential test on the way: the answers above "
-    "account for that, the spreads and the bold print below do not."
+    "account for that, the spreads, intervals, p values and the bold print do not."
 )
 BASELINE = "none"
 """The attention module that is none."""
@@ -74,9 +76,9 @@ class TrialRow:
     device: str
     versions: Mapping[str, str]
 
-    def score(self, metric: str) -> float | None:
-        """Return a test metric; None if the trial did not finish or measured no finite number."""
-        value = self.metrics.get(f"test_{metric}")
+    def score(self, metric: str, split: Split = "test") -> float | None:
+        """Return a metric; None if the trial did not finish or measured no finite number."""
+        value = self.metrics.get(f"{split}_{metric}")
         if self.status != "done" or value is None or not math.isfinite(value):
             return None
         return value
