@@ -20,6 +20,7 @@ if and only if it is in the row space of the design (Searle, Linear Models, 1971
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -135,8 +136,8 @@ def effects(rows: StudyRows, configs: Sequence[ConfigRow]) -> Effects:
     """Return the effects of a study's hyperparameters on the metric that it compares."""
     found = families(rows, configs)
     return Effects(
-        main=_corrected([effect for family in found for effect in _main(family)]),
-        interactions=_corrected([test for family in found for test in _interactions(family)]),
+        main=_corrected([effect for family in found for effect in main_effects(family)]),
+        interactions=_corrected([test for family in found for test in interactions(family)]),
         grids=tuple(grid for family in found for grid in _grids(family)),
         notes=tuple(f"{f.title}: {note}." for f in found for note in (*f.notes, *_notes(f))),
     )
@@ -156,6 +157,20 @@ def sentences(found: Effects, metric: Metric) -> tuple[str, ...]:
             if test.p_holm is not None and test.p_holm < ALPHA
         ),
     )
+
+
+def confounded(family: Family) -> tuple[str, ...]:
+    """Return the factors whose effects the design of a family does not tell from others'."""
+    design = _design(family)
+    pairs = zip(design.columns, design.estimable, strict=True)
+    aliased = (n for (n, column), told in pairs if not told and column.values.any() and n != SEED)
+    return tuple(dict.fromkeys(aliased))
+
+
+def joined(names: Sequence[str]) -> str:
+    """Return names as a sentence has them ("a, b and c")."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def p_text(p: float) -> str:
@@ -212,8 +227,11 @@ class _Design:
     def fit(self) -> RegressionResults:
         """Least squares, of least norm where the columns depend on each other."""
         from statsmodels.regression.linear_model import OLS
+        from statsmodels.tools.sm_exceptions import SingularMatrixWarning
 
-        return OLS(self.scores, self.matrix).fit()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SingularMatrixWarning)  # estimable says what is unique
+            return OLS(self.scores, self.matrix).fit()
 
     @cached_property
     def estimable(self) -> NDArray[np.bool_]:
@@ -270,7 +288,8 @@ def _term(factor: Factor, family: Family) -> Term:
 # What the design tells ---------------------------------------------------------------------------
 
 
-def _main(family: Family) -> Iterator[MainEffect]:
+def main_effects(family: Family) -> Iterator[MainEffect]:
+    """Yield the main effects of a family; their p are not corrected."""
     design = _design(family)
     for index, (name, column) in enumerate(design.columns, start=1):
         if name == SEED:
@@ -285,7 +304,7 @@ def _main(family: Family) -> Iterator[MainEffect]:
             per_decade=column.per_decade,
         )
         told = design.can_tell(column)
-        reason = design.silence if told else _confounded(design, name, column)
+        reason = design.silence if told else _obstacle(design, name, column)
         if reason:
             yield replace(effect, reason=reason)
             continue
@@ -299,19 +318,18 @@ def _main(family: Family) -> Iterator[MainEffect]:
         )
 
 
-def _confounded(design: _Design, name: str, column: _Column) -> str:
+def _obstacle(design: _Design, name: str, column: _Column) -> str:
     """Return why a coefficient cannot be estimated: the fewest terms that stand in its way."""
     others = [other for other in design.terms if other != name]
     for count in range(1, len(others) + 1):
         for left_out in combinations(others, count):
             if design.without(left_out).can_tell(column):
-                *most, last = left_out
-                names = f"{', '.join(most)} and {last}" if most else last
-                return f"{names} changed with it"
+                return f"{joined(left_out)} changed with it"
     return NO_SCORES
 
 
-def _interactions(family: Family) -> Iterator[Interaction]:
+def interactions(family: Family) -> Iterator[Interaction]:
+    """Yield the tests of a family's interactions; their p are not corrected."""
     additive = _design(family)
     for a, b in combinations(family.factors, 2):
         test = Interaction(
@@ -378,18 +396,20 @@ Tested = TypeVar("Tested", MainEffect, Interaction)
 
 
 def _corrected(found: Sequence[Tested]) -> tuple[Tested, ...]:
-    """Return effects or tests with p by Holm's correction, over all of them that have a p."""
-    corrected = iter(holm([one.p for one in found if one.p is not None]))
-    return tuple(one if one.p is None else replace(one, p_holm=next(corrected)) for one in found)
+    """Return effects or tests with p by Holm's correction."""
+    corrected = holm([one.p for one in found])
+    return tuple(replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True))
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Return p-values with Holm's step-down correction (Scandinavian J. Statistics 6, 1979).
+def holm(ps: Sequence[float | None]) -> list[float | None]:
+    """Return p-values with Holm's step-down correction over those that are not None.
 
-    statsmodels has it too, but collects all garbage at every call: half a second within a report.
+    As Holm has it (Scandinavian J. Statistics 6, 1979). statsmodels has it too, but collects all
+    garbage at every call: half a second within a report.
     """
-    order = np.argsort(p, kind="stable")
-    factors = np.arange(len(p), 0, -1)
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(np.maximum.accumulate(np.take(p, order) * factors), 1)
-    return [float(one) for one in corrected]
+    known = np.array([p for p in ps if p is not None], dtype=float)
+    order = np.argsort(known, kind="stable")
+    steps = np.maximum.accumulate(known[order] * np.arange(len(known), 0, -1))
+    known[order] = np.minimum(steps, 1)
+    corrected = iter(known.tolist())
+    return [None if p is None else next(corrected) for p in ps]
