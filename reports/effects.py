@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.configs import ConfigRow
-from reports.factors import Array, Factor, Family, families, text_of_level
+from reports.factors import Array, Factor, Family, Scale, families, text_of_level
 from reports.rows import StudyRows
 from reports.summary import amount
 from reports.tables.scores import number
@@ -64,8 +64,8 @@ class MainEffect:
     """Of a slope, the other end of the range that was tried."""
     runs: tuple[str, ...]
     """MLflow ids of the trials at the two levels, of a slope of all."""
-    per_decade: bool = False
-    """Whether the difference is what a factor of 10 does."""
+    scale: Scale
+    """Of a logarithmic slope, the difference is what a factor of 10 does."""
     difference: float | None = None
     """As stored; None where the design cannot tell it, or the noise."""
     margin: float | None = None
@@ -78,10 +78,16 @@ class MainEffect:
     """Why there is no difference."""
 
     @property
+    def comparison(self) -> str:
+        """What is compared ("7 over 5")."""
+        if self.scale == "log":
+            return "per factor of 10"
+        return f"{self.level} over {self.reference}" + ", on a line" * (self.scale == "linear")
+
+    @property
     def title(self) -> str:
-        """What is compared ("ResNet-18, ELA: kernel_size 7 over 5")."""
-        what = "per factor of 10" if self.per_decade else f"{self.level} over {self.reference}"
-        return f"{self.group}, {self.module}: {self.factor} {what}"
+        """Of what it is the effect ("ResNet-18, ELA: kernel_size 7 over 5")."""
+        return f"{self.group}, {self.module}: {self.factor} {self.comparison}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +157,7 @@ def sentences(found: Effects, metric: Metric) -> tuple[str, ...]:
     return (
         *(f"{effect.title}: {_words(effect, metric)}." for effect in found.main),
         *(
-            f"{test.title}: the effect of one depends on the other (p = {p_text(test.p_holm)} "
+            f"{test.title}: the effect of one depends on the other ({_certainty(test.p_holm)} "
             "after Holm): read the grid of both, not the effect of one."
             for test in found.interactions
             if test.p_holm is not None and test.p_holm < ALPHA
@@ -182,8 +188,12 @@ def _words(effect: MainEffect, metric: Metric) -> str:
     if effect.difference is None or effect.margin is None or effect.p_holm is None:
         return f"cannot be told: {effect.reason}"
     difference = f"{number(effect.difference, metric, '+')} ± {amount(effect.margin, metric)}"
-    p = p_text(effect.p_holm)
-    return f"{difference} (95 %; p {p if p.startswith('<') else f'= {p}'} after Holm)"
+    return f"{difference} (95 %; {_certainty(effect.p_holm)} after Holm)"
+
+
+def _certainty(p: float) -> str:
+    text = p_text(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 # The design --------------------------------------------------------------------------------------
@@ -199,7 +209,7 @@ class _Column:
     reference: str = ""
     concerned: NDArray[np.bool_] | None = None
     """(N,): trials that have the level or the reference; None for a slope, which all have."""
-    per_decade: bool = False
+    scale: Scale = "levels"
 
 
 Term = tuple[_Column, ...]
@@ -273,10 +283,10 @@ def _term(factor: Factor, family: Family) -> Term:
     names = [text_of_level(level) for level in factor.levels]
     at = factor.positions(family.values(factor))
     if factor.scale == "log":
-        return (_Column(at, names[-1], names[0], per_decade=True),)
+        return (_Column(at, names[-1], names[0], scale="log"),)
     if factor.scale == "linear":
         low, *_, high = factor.positions(factor.levels)
-        return (_Column((at - low) / (high - low), names[-1], names[0]),)
+        return (_Column((at - low) / (high - low), names[-1], names[0], scale="linear"),)
     first = int(at.min()) if at.size else 0
     return tuple(
         _Column((at == level).astype(float), name, names[first], np.isin(at, (level, first)))
@@ -301,7 +311,7 @@ def main_effects(family: Family) -> Iterator[MainEffect]:
             level=column.level,
             reference=column.reference,
             runs=_runs(family, column.concerned),
-            per_decade=column.per_decade,
+            scale=column.scale,
         )
         told = design.can_tell(column)
         reason = design.silence if told else _obstacle(design, name, column)

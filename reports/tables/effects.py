@@ -40,7 +40,8 @@ def effects_table(found: Effects, metric: Metric) -> Table | None:
         ),
         notes=(
             "By least squares for each module: score = mean + seed + one term for each "
-            "hyperparameter. Intervals are Student's; Holm's correction is over all rows.",
+            "hyperparameter. Intervals are Student's, each by itself; Holm's correction is of the "
+            "p-values, over all rows.",
             *(["Less is better."] if metric.mode == "min" else []),
             *(f"{e.title}: cannot be told, {e.reason}." for e in found.main if e.reason),
             *found.notes,
@@ -84,11 +85,10 @@ def _sections(rows: Iterable[tuple[str, Row]]) -> tuple[Section, ...]:
 
 
 def _effect_row(effect: MainEffect, metric: Metric) -> Row:
-    compared = f"{effect.level} over {effect.reference}"
     return (
         Cell(text=effect.module, sort=effect.module),
         Cell(text=effect.factor, sort=effect.factor),
-        Cell(text="per factor of 10" if effect.per_decade else compared),
+        Cell(text=effect.comparison),
         Cell(text=str(len(effect.runs)), sort=len(effect.runs), runs=effect.runs),
         _score(effect.difference, metric, "+", effect.runs),
         _score(effect.margin, metric),
@@ -131,7 +131,7 @@ def _effect_record(effect: MainEffect, metric: Metric) -> dict[str, object]:
         "hyperparameter": effect.factor,
         "level": effect.level,
         "reference": effect.reference,
-        "per_factor_of_10": effect.per_decade,
+        "scale": effect.scale,
         "trials": len(effect.runs),
         f"{name}_difference": difference,
         f"{name}_low": low,
