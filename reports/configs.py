@@ -14,6 +14,7 @@ from typing import Any
 from reports.rows import BASELINE, Status, StudyRows, TrialRow, Value
 from reports.stats import Spread, spread
 from sweep.tasks.base import Metric
+from sweep.tracking.measurements import Cost
 
 TITLES = {
     "resnet18": "ResNet-18",
@@ -57,11 +58,21 @@ class ConfigRow:
     differences: Mapping[str, Spread]
     """By metric, to the baseline of the same recipe, what a search chose of it included: over the
     seeds that both have. None for the baseline itself."""
+    cost: Cost | None = None
+    """Measured; of the setting that was measured last in the study."""
+    costs: tuple[Cost, ...] = ()
+    """The same in all settings, in the order they were measured."""
 
     @property
     def is_baseline(self) -> bool:
         """Whether it is the backbone without attention."""
         return self.attention == BASELINE
+
+    @property
+    def training_peak_gib(self) -> float | None:
+        """The most GPU memory that training one of its trials took; None on a CPU."""
+        peaks = [trial.metrics.get("peak_memory_gib") for trial in self.trials]
+        return max((peak for peak in peaks if peak is not None), default=None)
 
     def count(self, status: Status) -> int:
         """Return the number of trials of a status."""
@@ -136,6 +147,8 @@ def _config(
         trials=tuple(trials),
         spreads={name: spread(values) for name, values in scores.items() if values},
         differences={name: spread(values) for name, values in differences.items() if values},
+        cost=first.cost,
+        costs=first.costs,
     )
 
 
