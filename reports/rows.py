@@ -9,13 +9,15 @@ import ast
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
+from reports.costs import cost_notes, last_costs, study_costs
 from sweep.registry import ATTENTION, TASKS
 from sweep.spec.labels import Module, module_key, module_labels
 from sweep.tasks.base import Metric
 from sweep.tracking import names
+from sweep.tracking.measurements import Cost
 from sweep.tracking.reading import Refusal, RunRecord, StudyRecord
 
 if TYPE_CHECKING:
@@ -75,6 +77,10 @@ class TrialRow:
     metrics: Mapping[str, float]
     device: str
     versions: Mapping[str, str]
+    cost: Cost | None = None
+    """Of its model, in the setting that was measured last in the study."""
+    costs: tuple[Cost, ...] = ()
+    """The same in all settings, in the order they were measured."""
 
     def score(self, metric: str, split: Split = "test") -> float | None:
         """Return a metric; None if the trial did not finish or measured no finite number."""
@@ -120,8 +126,15 @@ def study_rows(record: StudyRecord) -> StudyRows:
     runs = sorted(whole, key=lambda run: _place(run, study))
     labels = module_labels(_module(run, study) for run in runs)
     searched = json.loads(tags.get(names.SEARCHED, "[]"))
+    costs = study_costs(runs, record.measurements)
+    last = last_costs(costs)
     trials = tuple(
-        _trial(run, study, labels[module_key(*_module(run, study))], searched) for run in runs
+        replace(
+            _trial(run, study, labels[module_key(*_module(run, study))], searched),
+            cost=last.get(run.run_id),
+            costs=costs.get(run.run_id, ()),
+        )
+        for run in runs
     )
     task = next((trial.settings["task"] for trial in trials), "classification")
     metrics, notes = _metrics(task, tags.get(names.METRIC, ""))
@@ -142,6 +155,7 @@ def study_rows(record: StudyRecord) -> StudyRows:
             *answers,
             *([SEQUENTIAL] if answers else []),
             *notes,
+            *cost_notes(costs),
             *_passed_on(left_out),
             *_undescribed(len(record.trials) - len(described)),
         ),
@@ -156,8 +170,9 @@ def trials_frame(trials: Iterable[TrialRow]) -> pd.DataFrame:
 
 
 def _flat(trial: TrialRow) -> dict[str, object]:
-    nested = ("hyperparameters", "chosen", "settings", "metrics", "versions")
+    nested = ("hyperparameters", "chosen", "settings", "metrics", "versions", "cost", "costs")
     plain = {key: value for key, value in vars(trial).items() if key not in nested}
+    measured = vars(trial.cost) if trial.cost is not None else {}
     return {
         **plain,
         **{names.HYPERPARAMETER + key: value for key, value in trial.hyperparameters.items()},
@@ -165,6 +180,7 @@ def _flat(trial: TrialRow) -> dict[str, object]:
         **trial.settings,
         **trial.chosen,
         **{f"env.{key}": value for key, value in trial.versions.items()},
+        **{f"cost.{key}": value for key, value in measured.items() if key != "versions"},
     }
 
 

@@ -13,6 +13,7 @@ import click
 from sweep.errors import UserError
 
 if TYPE_CHECKING:
+    from sweep.measuring import PrecisionName
     from sweep.plan import Plan
     from sweep.spec.schema import Space
     from sweep.tracking.reading import RunRecord
@@ -210,6 +211,56 @@ def retry(study: str, folder: Path, failed: bool, runner: RunnerKind, wait: bool
         return
     key = plan_key(found.space_path, stored.overrides)
     _run(found.space_path, stored.overrides, key, folder, runner, wait=wait)
+
+
+@cli.command()
+@click.argument("study")
+@working_folder
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Images of a pass, for throughput and memory; latency is of one image.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
+    default="fp32",
+    show_default=True,
+)
+@click.option("--again", is_flag=True, help="Also what was measured in the same way before.")
+def profile(
+    study: str, folder: Path, batch_size: int, precision: PrecisionName, again: bool
+) -> None:
+    """Measure what every model of a sweep costs, on this device.
+
+    Latency, throughput and peak memory of forward passes, on the GPU if there is one, with fresh
+    weights; of detectors without postprocessing. The numbers go to MLflow, and into the report.
+    """
+    from sweep.measuring import make_meter, measure, models_of, unmeasured
+    from sweep.printing import make_console, show_measured
+    from sweep.study import find_study
+    from sweep.tracking.measurements import costs_by_model, write_measurements
+    from sweep.tracking.reading import read_study
+
+    found, stored = find_study(folder, study)
+    models = models_of(stored.plan)
+    meter = make_meter(precision, batch_size)
+    uri = found.store_uri(stored)
+    record = read_study(uri, study)
+    known = costs_by_model(record.measurements)
+    todo = models if again else unmeasured(models, known, meter.setting)
+    click.echo(f"{study}: {len(models)} models, {len(todo)} to measure on {meter.setting.device}")
+    if not todo:
+        return
+    if holder := found.lock().holder():
+        click.echo(f"warning: it is run by {holder}, which disturbs what is measured", err=True)
+    measured, failures = measure(todo, meter, click.echo)
+    show_measured(measured, failures, make_console())
+    write_measurements(uri, study, record.parent.run_id, measured)
+    if failures:
+        sys.exit(FAILED)
 
 
 @cli.command()

@@ -1,7 +1,8 @@
 """The names that runs carry in MLflow; what writes them and what reads them agree here.
 
 A sweep is a parent run in the experiment of its name, a trial a child run. A trial that two sweeps
-share has one run, and one set of tags for each: whether it is a member, where, and its names.
+share has one run, and one set of tags for each: whether it is a member, where, and its names. What
+was measured of a model's cost is a child run of its own.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 KIND = "sweep.kind"
-"""Tag: "sweep" for a parent run, "trial" for a child."""
+"""Tag: "sweep" for a parent run, "trial" or "cost" for a child."""
 STUDY = "sweep.study"
-"""Tag of a parent run: the sweep's name."""
+"""Tag of a parent run, and of a measurement's: the sweep's name."""
 TRIAL_ID = "sweep.trial_id"
 STATE = "sweep.state"
 """Tag of a trial's run, once it ended: "done", "failed", "interrupted", or "stopped" by a scheduler
@@ -49,6 +50,10 @@ ADJUSTED = "sweep.adjusted"
 PLUGINS = "sweep.plugins"
 """Distributions and versions of the plug-ins that a trial is made of."""
 DEVICE = "sweep.device"
+LOAD = "sweep.load"
+"""Tag of a measurement's run: processes that wanted a core in the minute before."""
+MEASURED = "sweep.measured"
+"""Tag of a measurement's run: when; the same for models that were measured side by side."""
 REFUSED = "sweep.refused"
 """Tag of a parent run, JSON: count, and items of [label, backbone, reason], of what cannot exist;
 the first ones where the tag has no room for all."""
@@ -63,6 +68,10 @@ UNTIL = "segment.until"
 """Parameter of a run in a population: the epoch that it ends with."""
 PARENT = "segment.parent"
 """Parameter of a run in a population: the trial that it goes on from, or "none"."""
+
+PRECISION = "measured.precision"
+BATCH_SIZE = "measured.batch_size"
+"""Parameters of a measurement's run."""
 
 HYPERPARAMETER = "attention."
 """Parameter of a trial's run, followed by the hyperparameter's name."""

@@ -57,6 +57,8 @@ class StudyRecord:
     refused: tuple[Refusal, ...]
     refused_complete: bool
     """False if the list was too long for the store, and its end is missing."""
+    measurements: tuple[RunRecord, ...] = ()
+    """Of what models cost, in the order they were made; those of other studies' models too."""
 
 
 def read_study(uri: str, study: str) -> StudyRecord:
@@ -79,11 +81,13 @@ def read_study(uri: str, study: str) -> StudyRecord:
         if study not in parents:
             raise UserError(_unknown(study, sorted(parents), uri))
         trials = _runs(client, f"tags.`{names.per_sweep(names.MEMBER, study)}` = 'yes'")
+        measured = f"tags.`{names.KIND}` = 'cost' AND attributes.status = 'FINISHED'"
+        measurements = _runs(client, measured)
     except MlflowException as error:
         raise UserError(f"cannot read {uri}: {first_line(error)}") from None
     parent = parents[study]
     refused, complete = _refusals(parent.tags[names.REFUSED])
-    return StudyRecord(study, parent, tuple(trials), refused, complete)
+    return StudyRecord(study, parent, tuple(trials), refused, complete, tuple(measurements))
 
 
 def read_finished(uri: str) -> tuple[RunRecord, ...]:
