@@ -17,13 +17,14 @@ from reports.summary import Summary
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def page(table: Table, summary: Summary, svg: str) -> str:
+def page(table: Table, summary: Summary, svg: str, refresh: int | None = None) -> str:
     """Return index.html.
 
     Args:
         table: of the study.
         summary: of the study.
         svg: the figure, as matplotlib wrote it.
+        refresh: seconds after which the page loads itself again.
     """
     rows = table.rows
     return (
@@ -33,6 +34,7 @@ def page(table: Table, summary: Summary, svg: str) -> str:
             rows=rows,
             table=table,
             summary=summary,
+            refresh=refresh,
             svg=Markup(inline_svg(svg)),
             figure_text=figure_text(table),
             caption=caption(rows),
