@@ -11,10 +11,8 @@ from reports.configs import ConfigRow, by_group
 from reports.costs import cost_notes, setting_text
 from reports.rows import StudyRows
 from reports.tables.base import MISSING, Cell, Column, Section, Table
+from reports.tables.scores import in_giga, scaled
 from sweep.tracking.measurements import Cost
-
-GIGA_FROM = 1e9
-"""MACs from which on they are printed in units of 10⁹, and not of 10⁶."""
 
 
 def cost_table(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
@@ -22,7 +20,7 @@ def cost_table(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
     costs = [cost for config in configs for cost in config.costs]
     if not costs:
         return None
-    giga = any((config.macs or 0) >= GIGA_FROM for config in configs)
+    giga = in_giga(configs)
     several = len({cost.key for cost in costs}) > 1
     trained = any(config.training_peak_gib is not None for config in configs)
     sections = tuple(
@@ -43,6 +41,7 @@ def cost_table(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
     )
     return Table(
         name="cost",
+        study=rows.study,
         title="Measured costs",
         columns=_columns(giga=giga, trained=trained, several=several),
         sections=sections,
@@ -55,7 +54,7 @@ def cost_table(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
 def _columns(*, giga: bool, trained: bool, several: bool) -> tuple[Column, ...]:
     return (
         Column(title="Method"),
-        Column(title="Backbone"),
+        Column(title="Backbone", names_group=True),
         Column(title="Params", unit="M", kind="number"),
         Column(title="MACs", unit="G" if giga else "M", kind="number"),
         Column(title="Latency", unit="ms", kind="number"),
@@ -72,8 +71,8 @@ def _counted(config: ConfigRow, *, giga: bool) -> tuple[Cell, ...]:
     return (
         Cell(text=config.name, sort=config.name, runs=tuple(t.run_id for t in config.trials)),
         Cell(text=config.backbone, sort=config.backbone),
-        _number(config.params_true, 1e-6, 3),
-        _number(config.macs, 1e-9, 3) if giga else _number(config.macs, 1e-6, 2),
+        scaled(config.params_true, 1e6, 3),
+        scaled(config.macs, 1e9, 3) if giga else scaled(config.macs, 1e6, 2),
     )
 
 
@@ -82,16 +81,16 @@ def _measured(cost: Cost | None) -> tuple[Cell, ...]:
         return (Cell(text=MISSING),) * 5
     runs = (cost.run_id,)
     return (
-        _number(cost.latency_ms, 1, 2, runs),
-        _number(cost.latency_iqr_ms, 1, 2, runs),
-        _number(cost.images_per_second, 1, 0, runs),
-        _number(cost.images_per_second_iqr, 1, 0, runs),
-        _number(cost.peak_memory_gib, 1, 3, runs),
+        scaled(cost.latency_ms, 1, 2, runs),
+        scaled(cost.latency_iqr_ms, 1, 2, runs),
+        scaled(cost.images_per_second, 1, 0, runs),
+        scaled(cost.images_per_second_iqr, 1, 0, runs),
+        scaled(cost.peak_memory_gib, 1, 3, runs),
     )
 
 
 def _training(config: ConfigRow) -> Cell:
-    return _number(config.training_peak_gib, 1, 2, tuple(t.run_id for t in config.trials))
+    return scaled(config.training_peak_gib, 1, 2, tuple(t.run_id for t in config.trials))
 
 
 def _setting(cost: Cost | None) -> Cell:
@@ -99,12 +98,6 @@ def _setting(cost: Cost | None) -> Cell:
         return Cell(text=MISSING)
     text = f"{setting_text(cost)}, batches of {cost.throughput_batch_size}"
     return Cell(text=text, sort=text)
-
-
-def _number(value: float | None, scale: float, decimals: int, runs: tuple[str, ...] = ()) -> Cell:
-    if value is None:
-        return Cell(text=MISSING)
-    return Cell(text=f"{value * scale:.{decimals}f}", sort=float(value), runs=runs)
 
 
 def _caption(rows: StudyRows, costs: Sequence[Cost]) -> str:

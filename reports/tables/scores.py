@@ -7,7 +7,7 @@ per second have columns where they were measured.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reports.comparisons import Standing, standings
@@ -27,7 +27,7 @@ LEGEND = "*: chosen on validation. †: cannot be told from it on test (paired t
 def scores(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table:
     """Return the table of all configurations."""
     metrics = printed_metrics(rows)
-    giga = max((config.macs or 0 for config in configs), default=0) >= GIGA_FROM
+    giga = in_giga(configs)
     timed = any(config.cost is not None for config in configs)
     marks = _marks(standings(configs, rows.compared))
     columns = _Columns(rows, metrics, giga, timed, marks)
@@ -115,9 +115,9 @@ class _Columns:
         return (
             Cell(text=config.name, sort=config.name),
             Cell(text=config.backbone, sort=config.backbone),
-            _scaled(config.params_thop_like, 1e6, 3),
-            _scaled(config.params_true, 1e6, 3),
-            _scaled(config.macs, 1e9, 3) if self.giga else _scaled(config.macs, 1e6, 2),
+            scaled(config.params_thop_like, 1e6, 3),
+            scaled(config.params_true, 1e6, 3),
+            scaled(config.macs, 1e9, 3) if self.giga else scaled(config.macs, 1e6, 2),
             *(self._score(config, metric) for metric in self.metrics),
             spread_cell(change, compared, config.runs(compared.name), sign="+"),
             *(self._timed(config) if self.timed else ()),
@@ -134,8 +134,8 @@ class _Columns:
         if config.cost is None:
             return Cell(text=MISSING), Cell(text=MISSING)
         return (
-            _scaled(config.cost.latency_ms, 1, 2),
-            _scaled(config.cost.images_per_second, 1, 0),
+            scaled(config.cost.latency_ms, 1, 2, (config.cost.run_id,)),
+            scaled(config.cost.images_per_second, 1, 0, (config.cost.run_id,)),
         )
 
 
@@ -147,10 +147,16 @@ def _why_not(config: ConfigRow) -> str:
     return MISSING if found else words.get(status, status)
 
 
-def _scaled(value: float | None, by: float, decimals: int) -> Cell:
+def in_giga(configs: Iterable[ConfigRow]) -> bool:
+    """Tell whether a table counts MACs in G, and not in M."""
+    return max((config.macs or 0 for config in configs), default=0) >= GIGA_FROM
+
+
+def scaled(value: float | None, by: float, decimals: int, runs: tuple[str, ...] = ()) -> Cell:
+    """Return the cell of a number that is printed in units of ``by``."""
     if value is None:
         return Cell(text=MISSING)
-    return Cell(text=f"{value / by:.{decimals}f}", sort=value / by)
+    return Cell(text=f"{value / by:.{decimals}f}", sort=value / by, runs=runs)
 
 
 def _marks(standing: Mapping[str, Standing]) -> dict[int, Mark]:
