@@ -85,9 +85,10 @@ class Spread:
 
 def spread(values: Sequence[float]) -> Spread:
     """Return mean, sample standard deviation and range of at least one value."""
-    std = statistics.stdev(values) if len(values) > 1 else None
-    mean = statistics.fmean(values)
-    return Spread(len(values), mean, std, min(values), max(values), tuple(values))
+    n, mean, low, high = len(values), statistics.fmean(values), min(values), max(values)
+    std = math.dist(values, [mean] * n) / math.sqrt(n - 1) if n > 1 else None
+    equal = n > 1 and low == high  # the mean of equal values is rounded
+    return Spread(n, mean, 0.0 if equal else std, low, high, tuple(values))
 
 
 def paired_p(differences: Spread) -> float | None:
