@@ -1,6 +1,6 @@
 """Which differences between configurations the seeds show, and which they leave open.
 
-Every test of a report is the paired t test over the seeds that both configurations have: a seed
+Every test of a report is the paired t-test over the seeds that both configurations have: a seed
 fixes order of data, augmentation and initial weights of what they share. Holm's method corrects
 for the number of comparisons.
 """
