@@ -23,6 +23,8 @@ DIRECTIONS = 32
 DISTANCES = 24
 """From a point, at which a label may lie."""
 LEADER_SAMPLES = 24
+TOUCHING = 7
+"""Typographic points from a point to its label, beyond which a leader joins them."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,10 @@ def place_labels(
     """
     candidates = [_around(*pair, unit) for pair in zip(anchors, sizes, strict=True)]
     free = [
-        _within(boxes, frame) & ~overlapping(_grown(boxes, unit), obstacles).any(axis=1)
-        for boxes in candidates
+        _within(boxes, frame)
+        & ~overlapping(_grown(boxes, unit), obstacles).any(axis=1)
+        & ~_ambiguous(boxes, anchors, index, unit)
+        for index, boxes in enumerate(candidates)
     ]
     placed: dict[int, Placed] = {}
     taken = np.empty((0, 4))
@@ -109,7 +113,16 @@ def _first_reachable(
 def _leader(box: Array, anchor: Array, unit: float) -> Array | None:
     end = np.clip(anchor, box[:2], box[2:])
     distance = float(np.hypot(*(end - anchor)))
-    return np.stack([anchor, end]) if distance > 7 * unit else None
+    return np.stack([anchor, end]) if distance > TOUCHING * unit else None
+
+
+def _ambiguous(boxes: Array, anchors: Array, index: int, unit: float) -> NDArray[np.bool_]:
+    """Return whether boxes without a leader are nearer to another point than to their own."""
+    ends = np.clip(anchors, boxes[:, None, :2], boxes[:, None, 2:])
+    distances = np.hypot(*np.moveaxis(ends - anchors, -1, 0))
+    own = distances[:, index]
+    ambiguous: NDArray[np.bool_] = (own <= TOUCHING * unit) & (own > distances.min(axis=1))
+    return ambiguous
 
 
 def _samples(leader: Array) -> Array:

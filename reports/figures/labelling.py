@@ -17,6 +17,8 @@ class Panel:
     """The labels of one panel, and what they must not touch."""
 
     axes: Axes
+    sides: tuple[float, float] | None = None
+    """Data coordinates x that labels stay between; None for the whole width."""
     labels: list[Text] = field(default_factory=list)
     """At their points until they are placed."""
     points: list[tuple[float, float, float]] = field(default_factory=list)
@@ -51,9 +53,8 @@ def place(panel: Panel) -> bool:
     unit = panel.axes.figure.dpi / 72
     extents = [label.get_window_extent() for label in panel.labels]
     anchors = panel.axes.transData.transform([label.get_position() for label in panel.labels])
-    frame = np.array(panel.axes.get_window_extent().padded(-3 * unit).extents)
     sizes = [(extent.width, extent.height) for extent in extents]
-    placed = place_labels(sizes, anchors, _obstacles(panel), frame, unit)
+    placed = place_labels(sizes, anchors, _obstacles(panel), _frame(panel, 3 * unit), unit)
     if placed is None:
         return False
     to_data = panel.axes.transData.inverted()
@@ -75,6 +76,15 @@ def collisions(panel: Panel) -> list[tuple[str, str]]:
     found = [(names[i], names[j]) for i, j in touching]
     drawn = np.unique(np.argwhere(overlapping(boxes, _obstacles(panel)))[:, 0])
     return found + [(names[i], "what is drawn") for i in drawn]
+
+
+def _frame(panel: Panel, padding: float) -> Array:
+    """Return the box, in pixels, that labels stay in."""
+    frame = np.array(panel.axes.get_window_extent().extents)
+    if panel.sides is not None:
+        frame[[0, 2]] = panel.axes.transData.transform([(x, 0) for x in panel.sides])[:, 0]
+    padded: Array = frame + padding * np.array([1, 1, -1, -1])
+    return padded
 
 
 def _obstacles(panel: Panel) -> Array:
