@@ -26,6 +26,9 @@ LEADER_SAMPLES = 24
 TOUCHING = 7
 """Typographic points from a point to its label, beyond which a leader joins them."""
 
+NEARER = 0.75
+"""Of the distance to any other point, that a label without a leader may be from its own."""
+
 
 @dataclass(frozen=True)
 class Placed:
@@ -78,6 +81,27 @@ def place_labels(
     return [placed[index] for index in range(len(placed))]
 
 
+def spread_out(wanted: Array, gap: float, low: float, high: float) -> Array:
+    """Return places along a line, a gap apart, with the least squared distance from the wanted.
+
+    Less a gap for each place below it, the places only have to rise: that is isotonic regression.
+
+    Args:
+        wanted: (N,), in any order, which the places keep.
+        gap: between two places.
+        low: of the first place.
+        high: of the last place; where there is no room, the places go beyond it.
+    """
+    from scipy.optimize import isotonic_regression
+
+    order = np.argsort(wanted, kind="stable")
+    steps = gap * np.arange(len(wanted))
+    fitted = isotonic_regression(wanted[order] - steps).x
+    places = np.empty(len(wanted))
+    places[order] = fitted.clip(low, max(low, high - steps[-1])) + steps
+    return places
+
+
 def overlapping(boxes: Array, others: Array) -> NDArray[np.bool_]:
     """Return (N, M): whether box i overlaps other box j."""
     a, b = boxes[:, None, :], others[None, :, :]
@@ -117,11 +141,13 @@ def _leader(box: Array, anchor: Array, unit: float) -> Array | None:
 
 
 def _ambiguous(boxes: Array, anchors: Array, index: int, unit: float) -> NDArray[np.bool_]:
-    """Return whether boxes without a leader are nearer to another point than to their own."""
+    """Return whether boxes without a leader are about as near to another point as to their own."""
     ends = np.clip(anchors, boxes[:, None, :2], boxes[:, None, 2:])
     distances = np.hypot(*np.moveaxis(ends - anchors, -1, 0))
     own = distances[:, index]
-    ambiguous: NDArray[np.bool_] = (own <= TOUCHING * unit) & (own > distances.min(axis=1))
+    apart = np.hypot(*(anchors - anchors[index]).T) > unit
+    nearest = distances[:, apart].min(axis=1, initial=np.inf)
+    ambiguous: NDArray[np.bool_] = (own <= TOUCHING * unit) & (own > NEARER * nearest)
     return ambiguous
 
 

@@ -264,4 +264,4 @@ def _legend(figure: Figure, drawn: Sequence[ConfigRow], metric: Metric) -> None:
         [], [], color=FRONT, marker="o", markerfacecolor=PAPER, markeredgecolor=INK, linewidth=1.1
     )
     entries.append((front, "Pareto front"))
-    legend(figure, entries, columns=5 if figure.get_figwidth() > 4 else 3)
+    legend(figure, entries)

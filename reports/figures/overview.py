@@ -163,7 +163,7 @@ def _legend(figure: Figure, facets: Sequence[Facet], look: dict[str, Look]) -> N
     ]
     if any(mark.std is not None for mark in marks):
         entries.append((symbol("|", size=8), "± std over seeds"))
-    legend(figure, entries, columns=9)
+    legend(figure, entries, wide=9)
 
 
 def _lines(facets: Sequence[Facet], across: float) -> list[list[Facet]]:
@@ -221,4 +221,3 @@ def _draw(panel: Panel, x: float, mark: Mark, look: Look) -> None:
     )
     panel.points.append((x, mark.score, rcParams["lines.markersize"] / 2))
     panel.label(x, mark.score, mark.label)
-

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from matplotlib import style
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -80,16 +81,19 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def panels(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
-    """Return a figure and its panels, row by row.
+    """Return a figure and its panels, row by row, the rows about equally full.
+
+    It is as wide as a column of print where half the panels of a row would leave room.
 
     Args:
         count: of panels.
-        columns: panels side by side at most; a lone one of two is as wide as a column of print.
+        columns: panels side by side at most.
         height: inches of a row.
     """
-    across = min(count, columns)
-    lines = math.ceil(count / across)
-    figure = new_figure(COLUMN if across < columns == 2 else TEXT_WIDTH, height * lines + 0.25)
+    lines = math.ceil(count / columns)
+    across = math.ceil(count / lines)
+    width = COLUMN if across <= columns / 2 else TEXT_WIDTH
+    figure = new_figure(width, height * lines + 0.25)
     axes = figure.subplots(lines, across, squeeze=False)
     for place in axes.flat[count:]:
         place.set_axis_off()
@@ -108,12 +112,22 @@ def symbol(marker: str, *, colour: str = GREY, size: float | None = None, **more
     return Line2D([], [], marker=marker, markersize=size, linestyle="", color=colour, **more)
 
 
-def legend(figure: Figure, entries: Sequence[tuple[Line2D, str]], columns: int = 5) -> None:
-    """Write what the marks mean under the panels."""
+def legend(
+    figure: Figure, entries: Sequence[tuple[Artist, str]], wide: int = 5, narrow: int = 3
+) -> None:
+    """Write what the marks mean under the panels.
+
+    Args:
+        figure: that is not settled yet.
+        entries: marks, and what they mean.
+        wide: entries of a line at most, across two columns of print.
+        narrow: likewise, in one column.
+    """
+    most = wide if figure.get_figwidth() > COLUMN else narrow
     figure.legend(
         *zip(*entries, strict=True),
         loc="outside lower center",
-        ncols=min(columns, len(entries)),
+        ncols=min(most, len(entries)),
         handletextpad=0.4,
         columnspacing=1.0,
         handlelength=2.0,
