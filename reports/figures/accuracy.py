@@ -6,7 +6,7 @@ error bar and no line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +30,8 @@ from reports.figures.style import (
     styled,
     symbol,
 )
-from reports.rows import StudyRows
+from reports.rows import BASELINE, StudyRows
+from sweep.spec.labels import display_name
 from sweep.tasks.base import Metric
 
 FRONT = "#b5b5b5"
@@ -164,7 +165,9 @@ def _drawn(
     for panel, (title, members) in zip(drawn, groups.items(), strict=True):
         panel.axes.set_title(title, loc="left")
         _draw_panel(panel, members, looks, metric, axis, layout)
-    _legend(figure, [c for members in groups.values() for c in members], metric)
+    shown = [config for members in groups.values() for config in members]
+    nameless = any(len(members) > layout.labelled for members in groups.values())
+    _legend(figure, shown, metric, looks if nameless else {})
     settle(figure)
     return figure, drawn
 
@@ -252,7 +255,10 @@ def _unit(members: list[ConfigRow], axis: Axis) -> tuple[str, float]:
     return next((unit for unit in axis.units if most >= 0.1 * unit[1]), axis.units[-1])
 
 
-def _legend(figure: Figure, drawn: Sequence[ConfigRow], metric: Metric) -> None:
+def _legend(
+    figure: Figure, drawn: Sequence[ConfigRow], metric: Metric, modules: Mapping[str, Look]
+) -> None:
+    """Say what the marks mean; also of modules, where points are without a label."""
     entries = [(symbol("o"), "mean")]
     if any(config.spreads[metric.name].std is not None for config in drawn):
         entries.append((symbol("|", size=8), "± std over seeds"))
@@ -264,4 +270,9 @@ def _legend(figure: Figure, drawn: Sequence[ConfigRow], metric: Metric) -> None:
         [], [], color=FRONT, marker="o", markerfacecolor=PAPER, markeredgecolor=INK, linewidth=1.1
     )
     entries.append((front, "Pareto front"))
+    entries += [
+        (symbol(look.marker, colour=look.colour), display_name(module))
+        for module, look in modules.items()
+        if module != BASELINE
+    ]
     legend(figure, entries)

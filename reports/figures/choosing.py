@@ -1,4 +1,4 @@
-"""Which configurations are drawn where there is no room for all: validation chooses, test reports."""
+"""Which configurations are drawn where there is no room for all: validation chooses."""
 
 from __future__ import annotations
 

@@ -110,13 +110,4 @@ def _draw(axes: Axes, grid: Grid, norm: Normalize, metric: Metric) -> None:
         if np.isfinite(mean):
             words = f"{number(mean, metric)}\n({grid.n[row, column]})"
             colour = text_colour(*MAP(norm(mean))[:3])
-            axes.text(
-                column,
-                row,
-                words,
-                color=colour,
-                ha="center",
-                va="center",
-                fontsize=7,
-                linespacing=1.1,
-            )
+            axes.text(column, row, words, color=colour, ha="center", va="center", fontsize=7)

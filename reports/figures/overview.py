@@ -25,6 +25,7 @@ from reports.figures.style import (
     legend,
     looks,
     new_figure,
+    pages,
     settle,
     styled,
     symbol,
@@ -129,8 +130,11 @@ def caption(facets: Sequence[Facet]) -> str:
 def _mark(config: ConfigRow, metric: Metric, short: Mapping[str, str]) -> Mark:
     spread = config.spreads[metric.name]
     name = short.get(config.trials[0].backbone, config.backbone)
+    group = config.group.replace(config.backbone, name, 1)
     return Mark(
-        backbone=textwrap.fill(config.group.replace(config.backbone, name, 1), TICK),
+        backbone=textwrap.fill(
+            config.group.replace(config.backbone, name, 1), TICK, break_long_words=False
+        ),
         module=config.attention,
         label=config.name,
         score=spread.mean * metric.scale,
@@ -147,8 +151,8 @@ def _drawn(lines: Sequence[Sequence[Facet]], height: float) -> tuple[Figure, lis
     for number, line in enumerate(lines):
         widths = [_width(facet) for facet in line]
         inner = outer[number].subgridspec(1, len(line), width_ratios=widths)
-        for place, facet in zip(inner, line, strict=True):
-            columns += _draw_facet(figure.add_subplot(place), facet, look)
+        for column, facet in enumerate(line):
+            columns += _draw_facet(figure.add_subplot(inner[column]), facet, look)
     _legend(figure, facets, look)
     settle(figure)
     return figure, columns
@@ -167,13 +171,25 @@ def _legend(figure: Figure, facets: Sequence[Facet], look: dict[str, Look]) -> N
 
 
 def _lines(facets: Sequence[Facet], across: float) -> list[list[Facet]]:
-    """Return the facets of each row of panels, in their order."""
+    """Return the facets of each row of panels, in their order; one that is too wide in parts."""
     lines: list[list[Facet]] = [[]]
-    for facet in facets:
-        if lines[-1] and sum(map(_width, [*lines[-1], facet])) > across:
+    for part in (part for facet in facets for part in _parts(facet, int(across))):
+        if lines[-1] and sum(map(_width, [*lines[-1], part])) > across:
             lines.append([])
-        lines[-1].append(facet)
+        lines[-1].append(part)
     return lines
+
+
+def _parts(facet: Facet, most: int) -> list[Facet]:
+    parts = list(pages(facet.backbones, most))
+    return [
+        Facet(
+            title=facet.title if len(parts) == 1 else f"{facet.title} ({number} of {len(parts)})",
+            axis=facet.axis,
+            marks=tuple(mark for mark in facet.marks if mark.backbone in part),
+        )
+        for number, part in enumerate(parts, start=1)
+    ]
 
 
 def _width(facet: Facet) -> float:

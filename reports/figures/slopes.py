@@ -6,6 +6,7 @@ hyperparameter; the thick one is the mean over the lines that have every value.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,8 +53,8 @@ class Slope:
     """As it is registered."""
     factor: str
     levels: tuple[str, ...]
-    lines: tuple[tuple[float | None, ...], ...]
-    """Of each setting of all else, the mean over seeds at each level; None where there is none."""
+    lines: tuple[tuple[float, ...], ...]
+    """Of each setting of all else, the mean over seeds at each level; nan where there is none."""
     mean: tuple[Spread, ...]
     """At each level: the mean over the lines that have all levels, spread over the seeds that all
     of these have. Empty where there are no such lines or seeds."""
@@ -115,7 +116,7 @@ def _slope(
         factor=factor,
         levels=tuple(map(level_label, levels)),
         lines=tuple(
-            tuple(_mean(line[level], metric) if level in line else None for level in levels)
+            tuple(_mean(line[level], metric) if level in line else math.nan for level in levels)
             for line in joined
         ),
         mean=_means(complete, metric),
@@ -163,8 +164,8 @@ def _page(found: Sequence[Slope], looks: Mapping[str, Look], metric: Metric) -> 
     figure, axes = panels(len(found), COLUMNS, HEIGHT)
     for place, slope in zip(axes, found, strict=True):
         _draw(place, slope, looks[slope.module])
-        if place.get_subplotspec().is_first_col():
-            place.set_ylabel(f"Test {metric.label}")
+    for line in {place.get_position().y0: place for place in reversed(axes)}.values():
+        line.set_ylabel(f"Test {metric.label}")
     _share_scales(axes, found)
     thin = Line2D([], [], color=GREY, linewidth=0.6, alpha=0.7)
     entries = [(thin, "all else equal, mean over seeds")]
@@ -186,9 +187,7 @@ def _draw(axes: Axes, slope: Slope, look: Look) -> None:
     axes.grid(visible=False, axis="x")
     axes.yaxis.set_major_locator(MaxNLocator(5))
     for line in slope.lines:
-        there = [place for place in places if line[place] is not None]
-        values = [line[place] for place in there]
-        axes.plot(there, values, ".-", color=look.colour, linewidth=0.6, markersize=3, alpha=0.6)
+        axes.plot(places, line, ".-", color=look.colour, linewidth=0.6, markersize=3, alpha=0.6)
     if slope.mean:
         axes.errorbar(
             places,

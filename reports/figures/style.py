@@ -139,7 +139,7 @@ def settle(figure: Figure) -> None:
     engine = figure.get_layout_engine()
     assert engine is not None
     engine.execute(figure)
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)  # not "none", by which every file would be laid out again
 
 
 def nothing(words: str = "No trial has a result yet.") -> Figure:
