@@ -61,6 +61,10 @@ class StudyRecord:
     refused: tuple[Refusal, ...]
     refused_complete: bool
     """False if the list was too long for the store, and its end is missing."""
+    measurements: tuple[RunRecord, ...] = ()
+    """Of what models cost, in the order they were made; those of other studies' models too."""
+    limits: tuple[str, ...] = ()
+    """What its source does not have of it, in sentences; a store has everything."""
 
 
 def read_study(uri: str, study: str) -> StudyRecord:
@@ -83,11 +87,30 @@ def read_study(uri: str, study: str) -> StudyRecord:
         if study not in parents:
             raise UserError(_unknown(study, sorted(parents), uri))
         trials = _runs(client, f"tags.`{names.per_sweep(names.MEMBER, study)}` = 'yes'")
-    except MlflowException as error:
+        measured = f"tags.`{names.KIND}` = 'cost' AND attributes.status = 'FINISHED'"
+        measurements = _runs(client, measured)
+    except (MlflowException, TimeoutError) as error:
         raise UserError(f"cannot read {uri}: {first_line(error)}") from None
-    parent = parents[study]
+    return study_record(parents[study], trials, measurements)
+
+
+def study_record(
+    parent: RunRecord,
+    trials: Iterable[RunRecord],
+    measurements: Iterable[RunRecord] = (),
+    limits: tuple[str, ...] = (),
+) -> StudyRecord:
+    """Return the study of a parent run and of the trials that its grid has now."""
     refused, complete = _refusals(parent.tags[names.REFUSED])
-    return StudyRecord(study, parent, tuple(trials), refused, complete)
+    return StudyRecord(
+        parent.tags[names.STUDY],
+        parent,
+        tuple(trials),
+        refused,
+        complete,
+        tuple(measurements),
+        limits,
+    )
 
 
 def read_finished(uri: str) -> tuple[RunRecord, ...]:
@@ -184,17 +207,17 @@ def _record(run: Run) -> RunRecord:
         name=str(run.info.run_name),
         status=str(run.info.status),
         params=dict(run.data.params),
-        metrics={key: _unclipped(value) for key, value in run.data.metrics.items()},
+        metrics={key: unclipped(value) for key, value in run.data.metrics.items()},
         tags=dict(run.data.tags),
     )
 
 
 def _curve(client: MlflowClient, run_id: str, key: str) -> Curve:
     history = sorted(client.get_metric_history(run_id, key), key=lambda point: point.timestamp)
-    return tuple(sorted({int(point.step): _unclipped(point.value) for point in history}.items()))
+    return tuple(sorted({int(point.step): unclipped(point.value) for point in history}.items()))
 
 
-def _unclipped(value: float) -> float:
+def unclipped(value: float) -> float:
     """Return an infinite number as such; MLflow's databases hold the largest finite one for it."""
     return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
 
