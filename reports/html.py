@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports.configs import ConfigRow
-from reports.figures import INK, PAPER
+from reports.figures.style import INK, PAPER
 from reports.rows import Status, StudyRows, TrialRow
 from reports.summary import Summary
 

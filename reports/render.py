@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from reports.configs import ConfigRow, config_rows
-from reports.figures import accuracy_against_parameters, save
+from reports.figures.accuracy import PARAMETERS, score_against
+from reports.figures.style import nothing, save_pages
 from reports.html import page
 from reports.rows import StudyRows, study_rows
 from reports.summary import summarise
@@ -53,8 +54,9 @@ def _written(
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix=".report-") as scratch:
         draft = Path(scratch)
-        figures = save(accuracy_against_parameters(rows, configs), draft / FIGURE)
-        svg = (draft / FIGURE).with_suffix(".svg").read_text(encoding="utf-8")
+        drawn = score_against(rows, configs, PARAMETERS) or (nothing(),)
+        figures = save_pages(drawn, draft / FIGURE)
+        svg = next(p for p in figures if p.suffix == ".svg").read_text(encoding="utf-8")
         texts = {
             "table.md": markdown(table),
             "table.tex": latex(table),

@@ -540,6 +540,28 @@ def all_tables(output: Path | None, folder: Path, tracking_uri: str | None) -> N
 
 
 @paper.command()
+@click.argument("studies", nargs=-1, metavar="[STUDY]...")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to write to; by default reports/paper in the working folder.",
+)
+@working_folder
+@store_option
+def figure(
+    studies: tuple[str, ...], output: Path | None, folder: Path, tracking_uri: str | None
+) -> None:
+    """Draw ELA's Figure 1 from the published scores, and sweeps of yours beside it."""
+    from reports.paper.drawing import write_figure_1
+    from sweep.tracking.store import tracking_uri as resolve
+
+    target = output or folder / "reports" / "paper"
+    for path in write_figure_1(studies, resolve(folder, tracking_uri), target):
+        click.echo(path)
+
+
+@paper.command()
 @click.argument("name")
 @click.option("--dataset", help="Of a table with several.")
 def space(name: str, dataset: str | None) -> None:

@@ -1,4 +1,4 @@
-"""From MLflow to plain data: a study as its store's database holds it.
+"""From MLflow to plain data: a study, and its learning curves, as the store's database holds them.
 
 Artifacts are not read: a report can so be made where the working folder has moved, or on another
 machine. Nothing is written, and no store is created by looking for one.
@@ -23,6 +23,10 @@ from sweep.tracking.store import find_runs, open_client
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+
+Curve = tuple[tuple[int, float], ...]
+"""(epoch, value), in the order of the epochs; a value that is not finite is there as such."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,30 @@ def read_finished(uri: str) -> tuple[RunRecord, ...]:
         raise UserError(f"cannot read {uri}: {first_line(error)}") from None
 
 
+def read_curves(uri: str, run_ids: Iterable[str], key: str) -> Mapping[str, Curve]:
+    """Read what a metric was after every epoch.
+
+    A run that has logged an epoch more than once, as one that was cut off may have, has the value
+    that was logged last; one without the metric has an empty curve.
+
+    Args:
+        uri: of the MLflow store.
+        run_ids: of the runs.
+        key: of the metric ("val_top1").
+
+    Raises:
+        UserError: there is no such store, or it does not answer.
+    """
+    check_store(uri)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = open_client(uri)
+        return {run_id: _curve(client, run_id, key) for run_id in run_ids}
+    except MlflowException as error:
+        raise UserError(f"cannot read {uri}: {first_line(error)}") from None
+
+
 def check_store(uri: str) -> None:
     """Refuse an sqlite store that is not there; opening it would create it.
 
@@ -182,6 +210,11 @@ def _record(run: Run) -> RunRecord:
         metrics={key: unclipped(value) for key, value in run.data.metrics.items()},
         tags=dict(run.data.tags),
     )
+
+
+def _curve(client: MlflowClient, run_id: str, key: str) -> Curve:
+    history = sorted(client.get_metric_history(run_id, key), key=lambda point: point.timestamp)
+    return tuple(sorted({int(point.step): unclipped(point.value) for point in history}.items()))
 
 
 def unclipped(value: float) -> float:

@@ -12,7 +12,8 @@ import pytest
 from spec.spaces import call
 
 from reports.configs import config_rows
-from reports.figures import accuracy_against_parameters, save
+from reports.figures.accuracy import PARAMETERS, score_against
+from reports.figures.style import save
 from reports.html import page
 from reports.render import write_report
 from reports.rows import StudyRows, TrialRow
@@ -56,7 +57,7 @@ class Page(HTMLParser):
 
 
 def _page(table: Table, tmp_path: Path) -> tuple[str, Page]:
-    figure = accuracy_against_parameters(table.rows, table.configs)
+    (figure,) = score_against(table.rows, table.configs, PARAMETERS)
     svg = save(figure, tmp_path / "figure")[1].read_text(encoding="utf-8")
     text = page(table, summarise(table.rows, table.configs), svg)
     return text, Page(text)
