@@ -70,12 +70,6 @@ class Page:
     refresh: int | None = None
     """Seconds after which the page reloads itself, while its sweep runs."""
 
-    @cached_property
-    def experiments(self) -> Mapping[str, str]:
-        """By run, its experiment in MLflow."""
-        runs = {trial.run_id: trial.experiment_id for trial in self.rows.trials}
-        return {**runs, self.rows.parent_id: self.rows.experiment_id}
-
     def link(self, runs: Sequence[str]) -> str | None:
         """Return the address of the runs that a number was computed from.
 
@@ -84,15 +78,23 @@ class Page:
         """
         if self.server is None or not runs:
             return None
-        if len(runs) == 1:
-            return run_page(self.server, self.experiments[runs[0]], runs[0])
         if len(runs) > MOST_COMPARED:
             return sweep_page(self.server, self.rows.experiment_id, self.rows.study)
-        return comparison_page(self.server, {run: self.experiments[run] for run in runs})
+        if len(runs) > 1:
+            return comparison_page(self.server, {run: self._experiment(run) for run in runs})
+        return run_page(self.server, self._experiment(runs[0]), runs[0])
 
     def files_of(self, name: str) -> Iterator[str]:
         """Yield the files of a table or figure."""
         return (file for file in self.files if Path(file).stem == name)
+
+    def _experiment(self, run: str) -> str:
+        """Return a run's experiment; what is no trial, a measurement, is in the sweep's."""
+        return self._experiments.get(run, self.rows.experiment_id)
+
+    @cached_property
+    def _experiments(self) -> Mapping[str, str]:
+        return {trial.run_id: trial.experiment_id for trial in self.rows.trials}
 
 
 def render(page: Page) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from sweep.errors import UserError
+from sweep.tracking.pages import HOST, PORT
 
 if TYPE_CHECKING:
     from sweep.plan import Plan
@@ -301,8 +302,8 @@ def report(study: str, folder: Path, tracking_uri: str | None, output: Path | No
 @cli.command()
 @working_folder
 @store_option
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=5000, show_default=True)
+@click.option("--host", default=HOST, show_default=True)
+@click.option("--port", default=PORT, show_default=True)
 def ui(folder: Path, tracking_uri: str | None, host: str, port: int) -> None:
     """Browse the runs in MLflow's own pages."""
     import socket
@@ -323,6 +324,8 @@ def ui(folder: Path, tracking_uri: str | None, host: str, port: int) -> None:
     arguments = ["-m", "mlflow", "server", "--backend-store-uri", uri]
     arguments += ["--artifacts-destination", artifact_root(folder).as_uri()]
     arguments += ["--host", host, "--port", str(port)]
+    arguments += ["--workers", "1"]  # for one reader; each takes seconds to start, and 250 MB
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # judges of LLMs
     os.execv(sys.executable, [sys.executable, *arguments])
 
 

@@ -35,7 +35,7 @@ def all_trials(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
             (*_names(config, trial), _score(trial, metric), _state(trial), *_ids(trial))
             for config, trial in _trials(configs)
         ],
-        caption="Scores are of the test split. `sweep logs TRIAL` tells what happened to one.",
+        caption="Scores are of the test split; sweep logs TRIAL tells what happened to a trial.",
     )
 
 
@@ -59,7 +59,7 @@ def without_result(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | Non
             for config, trial in _trials(configs)
             if trial.score(metric.name) is None
         ],
-        caption="They are in no mean and in no figure. `sweep retry` runs failed ones again.",
+        caption="They are in no mean; sweep retry runs failed ones again.",
     )
 
 

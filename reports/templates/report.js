@@ -1,23 +1,23 @@
 "use strict";
-// Sorts and filters the tables of a report, and reloads it while its sweep runs. A reload keeps
-// what the reader had chosen; a page that is opened anew begins with the order of the grid.
+// Sorts and filters the tables of a report, and reloads it while its sweep runs. That keeps what the
+// reader had chosen; a page that is opened or reloaded by hand begins with the order of the grid.
 
 const KEY = `sweep report ${location.pathname}`;
 const collator = new Intl.Collator(undefined, { numeric: true });
-const reloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
-const kept = reloaded ? recall() : {};
+const kept = recall();
 const views = {};
 
 for (const section of document.querySelectorAll("[data-table]")) enhance(section);
 for (const note of document.querySelectorAll("[data-refresh]")) watch(note);
 for (const id of kept.open ?? []) document.getElementById(id)?.setAttribute("open", "");
 if (kept.scroll !== undefined) addEventListener("load", () => scrollTo(0, kept.scroll));
-addEventListener("pagehide", remember);
 
 // A sandboxed frame, as MLflow shows artifacts in, has no storage: then nothing is kept.
 function recall() {
   try {
-    return JSON.parse(sessionStorage.getItem(KEY)) ?? {};
+    const text = sessionStorage.getItem(KEY);
+    sessionStorage.removeItem(KEY);
+    return JSON.parse(text) ?? {};
   } catch {
     return {};
   }
@@ -25,9 +25,8 @@ function recall() {
 
 function remember() {
   const open = Array.from(document.querySelectorAll("details[open]"), (details) => details.id);
-  const paused = document.querySelector("[data-refresh]")?.dataset.paused === "yes";
   try {
-    sessionStorage.setItem(KEY, JSON.stringify({ views, open, paused, scroll: scrollY }));
+    sessionStorage.setItem(KEY, JSON.stringify({ views, open, scroll: scrollY }));
   } catch {}
 }
 
@@ -121,10 +120,12 @@ function watch(note) {
   const [words, button] = [note.querySelector("span"), note.querySelector("button")];
   button.hidden = false;
   button.addEventListener("click", () => pause(note.dataset.paused !== "yes"));
-  pause(kept.paused ?? false);
+  pause(false);
   setInterval(() => {
     const typing = document.activeElement?.matches("input[type=search]");
-    if (note.dataset.paused !== "yes" && !typing) location.reload();
+    if (note.dataset.paused === "yes" || typing) return;
+    remember();
+    location.reload();
   }, 1000 * note.dataset.refresh);
 
   function pause(paused) {
