@@ -56,6 +56,8 @@ class TrialRow:
 
     trial_id: str
     run_id: str
+    experiment_id: str
+    """In MLflow; another one than the study's where another sweep made the run."""
     backbone: str
     stem: str
     weights: str
@@ -114,6 +116,8 @@ class StudyRows:
     refused: tuple[Refusal, ...]
     refused_complete: bool
     parent_id: str
+    experiment_id: str
+    """Of the parent run."""
     version: str
     """Of this package, when the sweep ran."""
     commit: str
@@ -159,6 +163,7 @@ def study_rows(record: StudyRecord) -> StudyRows:
         refused=record.refused,
         refused_complete=record.refused_complete,
         parent_id=record.parent.run_id,
+        experiment_id=record.parent.experiment_id,
         version=tags.get(names.VERSION, "unknown"),
         commit=tags.get(names.COMMIT, "unknown"),
         notes=(
@@ -223,6 +228,7 @@ def _trial(run: RunRecord, study: str, label: str, searched: Sequence[str]) -> T
     return TrialRow(
         trial_id=run.tags.get(names.TRIAL_ID, ""),
         run_id=run.run_id,
+        experiment_id=run.experiment_id,
         backbone=run.params["backbone"],
         stem=run.params["stem"],
         weights=run.params["weights"],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from sweep.errors import UserError
+from sweep.tracking.links import HOST, PORT
 
 if TYPE_CHECKING:
     from sweep.measuring import PrecisionName
@@ -357,30 +358,32 @@ def report(
     end.
     """
     from reports.render import write_report
+    from reports.sources import Source
     from reports.watching import watch
     from sweep.printing import store_line
     from sweep.tracking.store import tracking_uri as resolve
     from sweep.tracking.uploading import upload_report
 
     uri = resolve(folder, tracking_uri)
+    store = None if _is_export(study) else uri
     record = _read(study, uri)
     target = output or folder / "reports" / record.study
-    if seconds is not None and _is_export(study):
+    if seconds is not None and store is None:
         raise UserError(f"--watch looks for news in a store; {study} is a file")
     if seconds is not None:
         record = watch(
             lambda: _read(study, uri),
-            lambda record: list(write_report(record, target, refresh=seconds)),
+            lambda record: list(write_report(Source(record, uri), target, refresh=seconds)),
             seconds,
             click.echo,
         )
     paths = []
-    for path in write_report(record, target):
+    for path in write_report(Source(record, store), target):
         click.echo(path)
         paths.append(path)
     click.echo(f"report: {target / 'index.html'}")
-    if not _is_export(study):
-        upload_report(uri, record.parent.run_id, target, paths)
+    if store is not None:
+        upload_report(store, record.parent.run_id, target, paths)
         click.echo(store_line(uri, folder))
 
 
@@ -436,8 +439,8 @@ def export(
 @cli.command()
 @working_folder
 @store_option
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=5000, show_default=True)
+@click.option("--host", default=HOST, show_default=True)
+@click.option("--port", default=PORT, show_default=True)
 def ui(folder: Path, tracking_uri: str | None, host: str, port: int) -> None:
     """Browse the runs in MLflow's own pages."""
     import socket
@@ -458,6 +461,8 @@ def ui(folder: Path, tracking_uri: str | None, host: str, port: int) -> None:
     arguments = ["-m", "mlflow", "server", "--backend-store-uri", uri]
     arguments += ["--artifacts-destination", artifact_root(folder).as_uri()]
     arguments += ["--host", host, "--port", str(port)]
+    arguments += ["--workers", "1"]  # for one reader; each takes seconds to start, and 250 MB
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # judges of LLMs
     os.execv(sys.executable, [sys.executable, *arguments])
 
 
