@@ -72,6 +72,8 @@ VERSION = "sweep.version"
 COMMIT = "mlflow.source.git.commit"
 """Tag of a parent run: of the code, where it runs from its repository; MLflow shows it."""
 
+CHECKPOINTS = "checkpoints"
+"""Folder of artifacts of a finished trial's run: its best weights, where they are kept."""
 FINISHED_RECORD = "ledger.json"
 """Artifact of a finished trial's run: what another folder's ledger needs of the trial."""
 
