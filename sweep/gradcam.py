@@ -139,13 +139,14 @@ class _Images:
         if not isinstance(dataset, LabelledDataset):
             raise UserError(f"data set {trial.dataset} is no LabelledDataset, which has its images")
         test = dataset.pools["test"]
-        labels, first = np.unique(test.targets, return_index=True)
+        labels, first = np.unique(test.targets, return_index=True)  # in the order of the classes
         if count > len(labels):
             raise UserError(
                 f"--images (={count}): the test split of {trial.dataset} has {len(labels)} classes,"
                 " and one image of each is shown"
             )
-        pool = test.take(first[:count])
+        first = first[:count]
+        pool = Pool(test.source, test.numbers[first], test.targets[first])
         self.seen = _normalised(dataset, pool, trial)
         """float (N, 3, H, W), as evaluation has them."""
         self.labels = torch.from_numpy(pool.targets)

@@ -117,7 +117,7 @@ def read_gradcam(uri: str, parent_id: str) -> GradCam | None:
                 return None
             path = client.download_artifacts(parent_id, FILE, folder)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 return _found(file)
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(
