@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from sweep.data.labelled import LabelledDataset, Pool, Samples
-from sweep.errors import UserError, first_line
+from sweep.errors import UserError
 from sweep.models.build import model_of
 from sweep.models.placement import AttentiveModel, site_shapes
 from sweep.registry import BACKBONES, DATASETS, TASKS
@@ -249,6 +249,6 @@ def _restored(best: BestWeights) -> AttentiveModel:
     model = model_of(best.trial)
     try:
         model.load_state_dict(Checkpoints(best.folder).load_best(best.epoch, torch.device("cpu")))
-    except Exception as error:  # whatever a damaged file makes torch raise
-        raise UnexplainedError(f"its weights cannot be read: {first_line(error)}") from None
+    except Exception:  # whatever a damaged file makes torch raise; its text advises to trust it
+        raise UnexplainedError("its weights in MLflow are damaged, or of another model") from None
     return model.eval()
