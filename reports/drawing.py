@@ -113,5 +113,5 @@ def _maps(found: GradCam) -> Iterator[Figures]:
             name=f"gradcam_{number}" if several else "gradcam",
             title=f"Where the models look (Grad-CAM): {comparison.group}",
             caption=gradcam.caption(found, comparison),
-            pages=(gradcam.figure(found, comparison),),
+            pages=(gradcam.figure_of(found, comparison),),
         )

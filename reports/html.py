@@ -18,11 +18,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports.configs import ConfigRow
+from reports.facts import provenance
 from reports.figures.style import INK, PAPER
 from reports.rows import StudyRows
 from reports.summary import Summary
 from reports.tables.base import MISSING, Cell, Kind, Mark, Table
-from reports.facts import provenance
 from reports.tables.trials import all_trials, refused, without_result
 from sweep.tracking.links import MOST_COMPARED, OWN_SERVER, comparison_page, run_page, sweep_page
 

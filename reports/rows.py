@@ -255,6 +255,8 @@ def _trial(run: RunRecord, study: str, label: str, searched: Sequence[str]) -> T
             for key, value in run.tags.items()
             if key.startswith(names.ENVIRONMENT)
         },
+        cost=None,
+        costs=(),
         **costs,
     )
 

@@ -437,6 +437,60 @@ def export(
 
 
 @cli.command()
+@click.argument("study")
+@working_folder
+@store_option
+@click.option(
+    "--images",
+    type=click.IntRange(1, 10),
+    default=5,
+    show_default=True,
+    help="How many: the first test image of each of so many classes.",
+)
+@click.option("--backbone", help="Only this one; by default all of the sweep.")
+@click.option(
+    "--module",
+    "modules",
+    multiple=True,
+    metavar="LABEL",
+    help="Beside the baseline, as tables print it; by default the first of every kind.",
+)
+def gradcam(
+    study: str,
+    folder: Path,
+    tracking_uri: str | None,
+    images: int,
+    backbone: str | None,
+    modules: tuple[str, ...],
+) -> None:
+    """Compute what the models of a sweep look at, for its report.
+
+    Grad-CAM of the baseline and of models with attention on the same test images, as in Figure 3
+    of the ELA paper; of trials whose weights are in MLflow (`keep_checkpoints: best`). The result
+    takes the place of the last one.
+    """
+    from reports.configs import config_rows
+    from reports.explained import explained
+    from reports.rows import study_rows
+    from sweep.gradcam import explain
+    from sweep.tracking.gradcam import log_gradcam
+    from sweep.tracking.reading import read_study
+    from sweep.tracking.store import tracking_uri as resolve
+
+    uri = resolve(folder, tracking_uri)
+    rows = study_rows(read_study(uri, study))
+    found = explain(explained(rows, config_rows(rows), backbone, modules), uri, images)
+    log_gradcam(uri, rows.parent_id, found)
+    for comparison in found.comparisons:
+        shown = ", ".join(model.name for model in comparison.models)
+        layer, seed = comparison.layer.name, comparison.seed
+        click.echo(f"{comparison.group}, {layer}, seed {seed}: {shown}")
+    for line in found.left_out:
+        click.echo(f"left out: {line}")
+    click.echo(f"kept with the sweep in MLflow; `sweep report {study}` shows it")
+
+
+@cli.command()
 @working_folder
 @store_option
 @click.option("--host", default=HOST, show_default=True)

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from reports.figures.style import PAPER, pages, panels, settle, styled
 from reports.rows import StudyRows
-from reports.tables.scores import number
+from reports.printed import number
 from sweep.tasks.base import Metric
 
 if TYPE_CHECKING:

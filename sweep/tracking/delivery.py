@@ -471,7 +471,7 @@ class Delivery:
             client.log_text(cursor.run_id, details, "failure.txt")
         best = sorted(self.ledger.checkpoint_folder(trial_id).glob("best-*.pt"))
         if result is not None and best:
-            client.log_artifact(cursor.run_id, str(best[-1]), "checkpoints")
+            client.log_artifact(cursor.run_id, str(best[-1]), names.CHECKPOINTS)
         if result is not None:
             log_finished(client, cursor.run_id, self.ledger, trial_id)
         client.set_terminated(

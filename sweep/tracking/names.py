@@ -92,6 +92,8 @@ NOTE = "mlflow.note.content"
 NAME = "mlflow.runName"
 """Tag of a run that MLflow keeps the run's name in."""
 
+CHECKPOINTS = "checkpoints"
+"""Folder of artifacts of a finished trial's run: its best weights, where they are kept."""
 FINISHED_RECORD = "ledger.json"
 """Artifact of a finished trial's run: what another folder's ledger needs of the trial."""
 
