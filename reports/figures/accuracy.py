@@ -6,6 +6,7 @@ error bar and no line.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,10 +22,10 @@ from reports.figures.style import (
     DASHES,
     INK,
     PAPER,
+    TEXT_HEIGHT,
     Look,
     legend,
     looks_of,
-    pages,
     panels,
     settle,
     styled,
@@ -36,8 +37,10 @@ from sweep.tasks.base import Metric
 
 FRONT = "#b5b5b5"
 """Of the line of the Pareto front."""
-PANELS = 6
-"""Of a figure at most."""
+
+
+Groups = Sequence[tuple[str, list[ConfigRow]]]
+"""Title and configurations of each panel."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,9 @@ class Axis:
     of: Callable[[ConfigRow], float | None]
 
 
-def _latency(config: ConfigRow) -> float | None:  # noqa: ARG001
-    """Return the median latency, in milliseconds, where it was measured."""
-    return None
-
-
 PARAMETERS = Axis("Parameters", (("M", 1e6), ("k", 1e3)), lambda config: config.params_thop_like)
 MACS = Axis("MACs", (("G", 1e9), ("M", 1e6)), lambda config: config.macs)
-LATENCY = Axis("Latency", (("ms", 1.0),), _latency)
+LATENCY = Axis("Latency", (("ms", 1.0),), lambda config: config.cost and config.cost.latency_ms)
 
 
 @dataclass(frozen=True)
@@ -97,9 +95,8 @@ def score_against(rows: StudyRows, configs: Sequence[ConfigRow], axis: Axis) -> 
         for group, members in by_group(configs).items()
         if (drawn := [c for c in members if metric.name in c.spreads and axis.of(c) is not None])
     ]
-    looks = looks_of(configs)
     with styled():
-        return tuple(_labelled(dict(page), looks, metric, axis) for page in pages(groups, PANELS))
+        return _labelled(groups, looks_of(configs), metric, axis) if groups else ()
 
 
 def caption(rows: StudyRows, axis: Axis) -> str:
@@ -138,23 +135,27 @@ def pareto_front(
 
 
 def _labelled(
-    groups: dict[str, list[ConfigRow]], looks: dict[str, Look], metric: Metric, axis: Axis
-) -> Figure:
-    """Return a figure in the first layout that has room for its labels."""
-    most = max(map(len, groups.values()))
+    groups: Groups, looks: dict[str, Look], metric: Metric, axis: Axis
+) -> tuple[Figure, ...]:
+    """Return a figure in the first layout that has room for its labels; two, if it fits no page."""
+    most = max(len(members) for _, members in groups)
     roomy = [layout for layout in LAYOUTS if most <= layout.labelled]
     for layout in roomy or LAYOUTS[-2:]:
+        if math.ceil(len(groups) / layout.columns) * layout.height > TEXT_HEIGHT:
+            half = math.ceil(len(groups) / 2)
+            parts = (groups[:half], groups[half:])
+            return tuple(f for part in parts for f in _labelled(part, looks, metric, axis))
         figure, drawn = _drawn(groups, looks, metric, axis, layout)
         crowded = [panel for panel in drawn if not place(panel)]
         if not crowded:
             break
     for panel in crowded:
         panel.forget_labels()
-    return figure
+    return (figure,)
 
 
 def _drawn(
-    groups: dict[str, list[ConfigRow]],
+    groups: Groups,
     looks: dict[str, Look],
     metric: Metric,
     axis: Axis,
@@ -162,11 +163,11 @@ def _drawn(
 ) -> tuple[Figure, list[Panel]]:
     figure, axes = panels(len(groups), layout.columns, layout.height)
     drawn = [Panel(place) for place in axes]
-    for panel, (title, members) in zip(drawn, groups.items(), strict=True):
+    for panel, (title, members) in zip(drawn, groups, strict=True):
         panel.axes.set_title(title, loc="left")
         _draw_panel(panel, members, looks, metric, axis, layout)
-    shown = [config for members in groups.values() for config in members]
-    nameless = any(len(members) > layout.labelled for members in groups.values())
+    shown = [config for _, members in groups for config in members]
+    nameless = any(len(members) > layout.labelled for _, members in groups)
     _legend(figure, shown, metric, looks if nameless else {})
     settle(figure)
     return figure, drawn

@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from reports.comparisons import by_validation
 from reports.configs import ConfigRow, by_group
-from reports.figures.choosing import by_validation
 from reports.figures.style import (
     GREY,
     LEADER,
@@ -125,9 +126,12 @@ def mean_curve(
 
 def chosen(members: Sequence[ConfigRow], metric: Metric) -> list[ConfigRow]:
     """Return what is drawn of a group: the baseline, and the best by validation in their order."""
-    baselines = by_validation([c for c in members if c.is_baseline], metric)[:1]
-    best = by_validation([c for c in members if not c.is_baseline], metric)[:MOST]
-    return [config for config in members if config in baselines or config in best]
+    ranked = [id(config) for config in by_validation(members, metric)]
+    ranked += [id(config) for config in members if id(config) not in ranked]
+    baselines = [id(config) for config in members if config.is_baseline]
+    others = [config for config in ranked if config not in baselines][:MOST]
+    first = [config for config in ranked if config in baselines][:1]
+    return [config for config in members if id(config) in (*first, *others)]
 
 
 def caption(rows: StudyRows, configs: Sequence[ConfigRow]) -> str:
@@ -226,9 +230,8 @@ def _place_labels(axes: Axes, drawn: Sequence[MeanCurve], looks: dict[str, Look]
 
 
 def _legend(figure: Figure, drawn: Sequence[MeanCurve]) -> None:
-    entries: list[tuple[Line2D | Patch, str]] = [
-        (Line2D([], [], color=GREY, linewidth=1.1), "mean over seeds")
-    ]
+    words = "mean over seeds" if any(curve.seeds > 1 for curve in drawn) else "one seed"
+    entries: list[tuple[Artist, str]] = [(Line2D([], [], color=GREY, linewidth=1.1), words)]
     if any(curve.seeds > 2 for curve in drawn):
         entries.append((Patch(color=GREY, alpha=0.25, linewidth=0), "± std"))
     if any(curve.seeds == 2 for curve in drawn):

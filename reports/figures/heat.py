@@ -17,8 +17,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from reports.figures.style import PAPER, pages, panels, settle, styled
-from reports.rows import StudyRows
 from reports.printed import number
+from reports.rows import StudyRows
 from sweep.tasks.base import Metric
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reports.comparisons import by_validation
 from reports.configs import ConfigRow, by_group
-from reports.figures.choosing import by_validation
 from reports.figures.labelling import Panel, place
 from reports.figures.style import (
+    COLUMN,
     GREY,
     PAPER,
     TEXT_WIDTH,
@@ -36,6 +37,8 @@ from sweep.tasks.base import Metric
 
 NARROWEST = 1.4
 """Backbones that a panel is as wide as at least."""
+NARROW = 2
+"""Backbones in all that one column of print is wide enough for."""
 SPREAD = 0.34
 """Of a backbone's marks, to either side; backbones are 1 apart."""
 TICK = 14
@@ -100,7 +103,8 @@ def facet_of(
 ) -> Facet:
     """Return the panel of a study: per backbone and module the configuration that validation chose.
 
-    Its test score is shown, as mean and standard deviation over seeds.
+    Its test score is shown, as mean and standard deviation over seeds. Where no configuration of a
+    module has a validation score, it is the first one.
 
     Args:
         rows: the study.
@@ -113,7 +117,8 @@ def facet_of(
         measured = [config for config in members if metric.name in config.spreads]
         for module in dict.fromkeys(config.attention for config in measured):
             alike = [config for config in measured if config.attention == module]
-            marks.append(_mark(by_validation(alike, metric)[0], metric, short))
+            chosen = next(iter(by_validation(alike, metric)), alike[0])
+            marks.append(_mark(chosen, metric, short))
     return Facet(rows.study, f"Test {metric.label}", tuple(marks))
 
 
@@ -132,9 +137,7 @@ def _mark(config: ConfigRow, metric: Metric, short: Mapping[str, str]) -> Mark:
     name = short.get(config.trials[0].backbone, config.backbone)
     group = config.group.replace(config.backbone, name, 1)
     return Mark(
-        backbone=textwrap.fill(
-            config.group.replace(config.backbone, name, 1), TICK, break_long_words=False
-        ),
+        backbone=textwrap.fill(group, TICK, break_long_words=False),
         module=config.attention,
         label=config.name,
         score=spread.mean * metric.scale,
@@ -144,7 +147,8 @@ def _mark(config: ConfigRow, metric: Metric, short: Mapping[str, str]) -> Mark:
 
 def _drawn(lines: Sequence[Sequence[Facet]], height: float) -> tuple[Figure, list[Panel]]:
     facets = [facet for line in lines for facet in line]
-    figure = new_figure(TEXT_WIDTH, height * len(lines) + 0.3)
+    width = COLUMN if sum(map(_width, lines[0])) <= NARROW else TEXT_WIDTH
+    figure = new_figure(width, height * len(lines) + 0.3)
     outer = figure.add_gridspec(len(lines), 1)
     look = looks(mark.module for facet in facets for mark in facet.marks)
     columns: list[Panel] = []
@@ -167,7 +171,7 @@ def _legend(figure: Figure, facets: Sequence[Facet], look: dict[str, Look]) -> N
     ]
     if any(mark.std is not None for mark in marks):
         entries.append((symbol("|", size=8), "± std over seeds"))
-    legend(figure, entries, wide=9)
+    legend(figure, entries, wide=9, narrow=4)
 
 
 def _lines(facets: Sequence[Facet], across: float) -> list[list[Facet]]:

@@ -31,6 +31,7 @@ from reports.figures.style import (
     symbol,
 )
 from reports.rows import StudyRows
+from reports.stats import Spread
 from sweep.tasks.base import Metric
 
 ROW = 0.145
@@ -74,26 +75,37 @@ def caption(rows: StudyRows) -> str:
     """Return what the figure shows, for those who do not see it and for its caption."""
     return (
         f"Test {rows.compared.label} of every seed (dots), in the order of the tables. Marker: "
-        "mean; bar: ± sample standard deviation; dashed: mean of the baseline."
+        "mean; bar: its 95 % interval (Student's t), which may be wider than the panel; dashed: "
+        "mean of the baseline."
     )
 
 
 def _blocks(group: str, members: Sequence[ConfigRow], metric: Metric) -> list[Block]:
     spreads = [c.spreads[metric.name] for c in members if metric.name in c.spreads]
-    low = min((s.low for s in spreads), default=0.0) * metric.scale
-    high = max((s.high for s in spreads), default=1.0) * metric.scale
-    margin = 0.15 * (high - low) or 0.01 * metric.scale
     baseline = next((c.spreads.get(metric.name) for c in members if c.is_baseline), None)
     parts = list(pages(members, ROWS))
     return [
         Block(
             title=group if len(parts) == 1 else f"{group} ({number} of {len(parts)})",
             configs=part,
-            limits=(low - margin, high + margin),
+            limits=_limits(spreads, metric),
             baseline=None if baseline is None else baseline.mean * metric.scale,
         )
         for number, part in enumerate(parts, start=1)
     ]
+
+
+def _limits(spreads: Sequence[Spread], metric: Metric) -> tuple[float, float]:
+    """Return the axis: all seeds, and of intervals no more than thrice the range of the seeds."""
+    low = min((spread.low for spread in spreads), default=0.0)
+    high = max((spread.high for spread in spreads), default=1.0)
+    reach = (high - low) or 0.01
+    intervals = [spread.interval for spread in spreads if spread.interval is not None]
+    lowest = min((interval.low for interval in intervals), default=low)
+    highest = max((interval.high for interval in intervals), default=high)
+    least, most = max(min(low, lowest), low - reach), min(max(high, highest), high + reach)
+    margin = 0.05 * (most - least) or 0.01
+    return (least - margin) * metric.scale, (most + margin) * metric.scale
 
 
 def _pages(blocks: Sequence[Block]) -> list[list[list[Block]]]:
@@ -143,16 +155,14 @@ def _draw(
 def _draw_row(axes: Axes, row: int, config: ConfigRow, look: Look, metric: Metric) -> None:
     spread = config.spreads.get(metric.name)
     if spread is None:
-        axes.text(
-            0.5, row, "no result", transform=axes.get_yaxis_transform(), ha="center", va="center",
-            fontsize=7,
-        )  # fmt: skip
+        middle = axes.get_yaxis_transform()
+        axes.text(0.5, row, "no result", transform=middle, ha="center", va="center", fontsize=7)
         return
     mean = spread.mean * metric.scale
     scores = [s * metric.scale for t in config.trials if (s := t.score(metric.name)) is not None]
-    if spread.std is not None:
-        std = spread.std * metric.scale
-        axes.errorbar(mean, row, xerr=std, color=look.colour, linewidth=1.0, capsize=2, zorder=2)
+    if spread.interval is not None:
+        half = (spread.interval.high - spread.mean) * metric.scale
+        axes.errorbar(mean, row, xerr=half, color=look.colour, linewidth=1.0, capsize=2, zorder=2)
     below = [row + place for place in _below(scores)]
     axes.plot(scores, below, ".", color=INK, markersize=2.5, zorder=4)
     axes.plot(
@@ -179,8 +189,8 @@ def _below(scores: Sequence[float]) -> list[float]:
 def _legend(figure: Figure, blocks: Sequence[Block], metric: Metric) -> None:
     drawn = [c for b in blocks for c in b.configs if metric.name in c.spreads]
     entries = [(symbol(".", colour=INK, size=3), "one seed"), (symbol("o"), "mean")]
-    if any(config.spreads[metric.name].std is not None for config in drawn):
-        entries.append((symbol("_", size=9), "± std over seeds"))
+    if any(config.spreads[metric.name].interval is not None for config in drawn):
+        entries.append((symbol("_", size=9), "95 % interval of the mean"))
     if any(block.baseline is not None for block in blocks):
         line = Line2D([], [], color=INK, linewidth=0.8, linestyle=DASHES)
         entries.append((line, "mean of the baseline"))
