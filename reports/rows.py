@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from reports.costs import cost_notes, last_costs, study_costs
 from sweep.registry import ATTENTION, TASKS
@@ -183,7 +183,8 @@ def _flat(trial: TrialRow) -> dict[str, object]:
 
 
 def _trial(run: RunRecord, study: str, label: str, searched: Sequence[str]) -> TrialRow:
-    costs = {name: _count(run, name) for name in (*names.COST_METRICS, names.FVCORE_MACS)}
+    counted = (*names.COST_METRICS, names.FVCORE_MACS)
+    costs: dict[str, Any] = {name: _count(run, name) for name in counted}
     chosen = {key: run.params[key] for key in searched if key in run.params}
     return TrialRow(
         trial_id=run.tags.get(names.TRIAL_ID, ""),

@@ -90,7 +90,11 @@ def test_another_model_is_another_one(tmp_path: Path, plan: Plan, change: str) -
     assert not other.keys() & models_of(plan).keys()
 
 
-def test_models_take_turns_and_the_median_is_over_rounds(plan: Plan) -> None:
+def test_models_take_turns_and_the_median_is_over_rounds(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = iter([0.5, 0.75, 3.25, 1.5, 1.0])
+    monkeypatch.setattr("os.getloadavg", lambda: (next(loads), 9.0, 9.0))
     meter = replace(METER, visits=[])
     told: list[str] = []
     measured, failures = measure(models_of(plan), meter, told.append)
@@ -106,6 +110,7 @@ def test_models_take_turns_and_the_median_is_over_rounds(plan: Plan) -> None:
     assert baseline.peak_memory_gib == 0.5
     assert baseline.throughput_batch_size == 4
     assert baseline.measured == se.measured
+    assert baseline.load == se.load == 3.25
     assert measured[0].parameters == 11_173_962
 
 

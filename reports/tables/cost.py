@@ -124,15 +124,14 @@ def _number(value: float | None, scale: float, decimals: int, runs: tuple[str, .
 def _caption(rows: StudyRows, costs: Sequence[Cost]) -> str:
     where = f" on {setting_text(costs[-1])}" if len({cost.key for cost in costs}) == 1 else ""
     batches = " or ".join(map(str, sorted({cost.throughput_batch_size for cost in costs})))
-    loads = sorted({f"{cost.load:.1f}" for cost in costs}, key=float)
     detection = any(trial.settings.get("task") == "detection" for trial in rows.trials)
     return (
         f"Costs of {rows.study}: forward passes in eval mode"
         f"{', without postprocessing' * detection}, measured{where} after a warm-up, the models "
         f"taking turns. Latency: of one image. Throughput and peak memory: of batches of {batches}."
         " Medians over the rounds, with the interquartile range (IQR) of all passes. Peak memory: "
-        "weights, images and what a pass makes of them. Parameters: all. Load of the host just "
-        f"before: {' to '.join(dict.fromkeys((loads[0], loads[-1])))}."
+        "weights, images and what a pass makes of them. Parameters: all. Load of the host "
+        f"meanwhile: at most {max(cost.load for cost in costs):.1f}."
     )
 
 
