@@ -223,7 +223,8 @@ def _series(values: Sequence[Value]) -> pd.Series[Any]:
 
 
 def _trial(run: RunRecord, study: str, label: str, searched: Sequence[str]) -> TrialRow:
-    costs = {name: _count(run, name) for name in (*names.COST_METRICS, names.FVCORE_MACS)}
+    counted = (*names.COST_METRICS, names.FVCORE_MACS)
+    costs: dict[str, Any] = {name: _count(run, name) for name in counted}
     chosen = {key: run.params[key] for key in searched if key in run.params}
     return TrialRow(
         trial_id=run.tags.get(names.TRIAL_ID, ""),

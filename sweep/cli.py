@@ -229,6 +229,7 @@ def retry(study: str, folder: Path, failed: bool, runner: RunnerKind, wait: bool
     type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
     default="fp32",
     show_default=True,
+    help="That models compute in, by autocast; tf32 is of NVIDIA GPUs.",
 )
 @click.option("--again", is_flag=True, help="Also what was measured in the same way before.")
 def profile(
