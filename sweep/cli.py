@@ -311,11 +311,11 @@ def report(
     from sweep.tracking.store import tracking_uri as resolve
     from sweep.tracking.uploading import upload_report
 
+    if seconds is not None and _is_export(study):
+        raise UserError(f"--watch looks for news in a store; {study} is a file")
     uri = resolve(folder, tracking_uri)
     record = _read(study, uri)
     target = output or folder / "reports" / record.study
-    if seconds is not None and _is_export(study):
-        raise UserError(f"--watch looks for news in a store; {study} is a file")
     if seconds is not None:
         record = watch(
             lambda: _read(study, uri),
