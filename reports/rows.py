@@ -46,6 +46,7 @@ NESTED = {
 }
 """Fields of a row that are several columns of a frame, and what these begin with."""
 DIGESTS = ("dataset.files", "dataset.annotations")
+"""Settings that are text, even where one has no letter."""
 OF_THE_MODEL = ("backbone", "stem", "weights", "attention", "sites", "seed")
 """Parameters of a run that have a field of their own; the hyperparameters have one too."""
 
@@ -194,7 +195,9 @@ def trials_frame(trials: Iterable[TrialRow]) -> pd.DataFrame:
         found = [_several(trial, part) for trial in trials]
         keys = dict.fromkeys(key for mapping in found for key in mapping)
         for key in keys if part == "hyperparameters" else sorted(keys):
-            columns[prefix + key] = [_typed(key, mapping.get(key)) for mapping in found]
+            values = [mapping.get(key) for mapping in found]
+            typed = part in ("settings", "chosen") and key not in DIGESTS
+            columns[prefix + key] = [_value(str(v)) for v in values] if typed else values
     return pd.DataFrame({name: _series(values) for name, values in columns.items()})
 
 
@@ -204,11 +207,6 @@ def _several(trial: TrialRow, part: str) -> Mapping[str, Value]:
         return getattr(trial, part)  # type: ignore[no-any-return]
     cost = vars(trial.cost) if trial.cost is not None else {}
     return {key: value for key, value in cost.items() if key not in ("versions", "run_id")}
-
-
-def _typed(key: str, value: Value) -> Value:
-    """Return a setting as the number that its text is; a digest stays text, all digits or not."""
-    return _value(value) if isinstance(value, str) and key not in DIGESTS else value
 
 
 def _series(values: Sequence[Value]) -> pd.Series[Any]:

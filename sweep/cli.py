@@ -367,10 +367,10 @@ def report(
 
     uri = resolve(folder, tracking_uri)
     store = None if _is_export(study) else uri
-    record = _read(study, uri)
-    target = output or folder / "reports" / record.study
     if seconds is not None and store is None:
         raise UserError(f"--watch looks for news in a store; {study} is a file")
+    record = _read(study, uri)
+    target = output or folder / "reports" / record.study
     if seconds is not None:
         record = watch(
             lambda: _read(study, uri),

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sweep.ledger import State
 from sweep.tracking import names
 from sweep.tracking.records import SweepRecord, TrialRecord
 
@@ -21,6 +22,8 @@ TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 """Else MLflow shows the experiment as one of prompts and traces."""
 REASON_LENGTH = 500
 """Characters of a description that a reason has; the tag has more of it."""
+
+STATES: tuple[State, ...] = ("done", "failed", "stopped", "interrupted", "running", "planned")
 
 MEANINGS = {
     "test_*": "on the test split: once, after the last epoch (`recipe.evaluate`: of which weights)",
@@ -50,7 +53,7 @@ def experiment_tags(sweep: SweepRecord, experiment_id: str) -> dict[str, str]:
     }
 
 
-def sweep_note(sweep: SweepRecord, experiment_id: str, states: Iterable[str] = ()) -> str:
+def sweep_note(sweep: SweepRecord, experiment_id: str, states: Iterable[State] = ()) -> str:
     """Return the description of a sweep's parent run.
 
     Args:
@@ -59,7 +62,8 @@ def sweep_note(sweep: SweepRecord, experiment_id: str, states: Iterable[str] = (
         states: of its trials, once it has ended.
     """
     meanings = {**{f"*_{name}": meaning for name, meaning in sweep.measures.items()}, **MEANINGS}
-    counts = ", ".join(f"{count} {state}" for state, count in Counter(states).most_common())
+    ended = Counter(states)
+    counts = ", ".join(f"{ended[state]} {state}" for state in STATES if ended[state])
     return "\n".join(
         [
             f"**{sweep.question}**",
