@@ -22,7 +22,7 @@ from reports.facts import provenance
 from reports.figures.style import INK, PAPER
 from reports.rows import StudyRows
 from reports.summary import Summary
-from reports.tables.base import MISSING, Cell, Kind, Mark, Table
+from reports.tables.base import MEANINGS, MISSING, SIGNS, Cell, Kind, Table
 from reports.tables.trials import all_trials, refused, without_result
 from sweep.tracking.links import MOST_COMPARED, OWN_SERVER, comparison_page, run_page, sweep_page
 
@@ -112,7 +112,8 @@ def render(page: Page) -> str:
             svgs={drawing.name: Markup(inline_svg(drawing)) for drawing in page.drawings},
             facts=provenance(page.rows),
             sort_key=sort_key,
-            marks_of=marks_of,
+            signs={**SIGNS, "best": "★"},
+            meanings=MEANINGS,
             long=LONG,
             wide=WIDE,
         )
@@ -137,12 +138,6 @@ def sort_key(cell: Cell, kind: Kind) -> str | None:
     if cell.sort is None:
         return "" if kind != "text" or cell.text == MISSING else None
     return cell.sort if cell.sort != cell.text else None
-
-
-def marks_of(table: Table) -> list[Mark]:
-    """Return the marks that a table's cells have, the best one's first."""
-    marks = {cell.mark for section in table.sections for row in section.rows for cell in row}
-    return sorted(marks - {""})
 
 
 def inline_svg(drawing: Drawing) -> str:

@@ -53,9 +53,13 @@ class Axis:
     of: Callable[[ConfigRow], float | None]
 
 
+def _latency(config: ConfigRow) -> float | None:
+    return None if config.cost is None else config.cost.latency_ms
+
+
 PARAMETERS = Axis("Parameters", (("M", 1e6), ("k", 1e3)), lambda config: config.params_thop_like)
 MACS = Axis("MACs", (("G", 1e9), ("M", 1e6)), lambda config: config.macs)
-LATENCY = Axis("Latency", (("ms", 1.0),), lambda config: config.cost and config.cost.latency_ms)
+LATENCY = Axis("Latency", (("ms", 1.0),), _latency)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from sweep.tasks.base import Metric
 
 GIGA_FROM = 1e9
 """MACs from which a table counts in G."""
-LEGEND = "*: chosen on validation. †: cannot be told from it on test (paired t-tests, Holm, 5 %)."
 
 
 def scores(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table:
@@ -42,7 +41,6 @@ def scores(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table:
             for group, members in by_group(configs).items()
         ),
         caption=caption(rows),
-        legend=LEGEND if "chosen" in marks.values() else "",
         notes=tuple(_notes(rows, configs, marks)),
         records=tuple(_record(config, known, rows.metrics) for config in configs),
     )
@@ -177,11 +175,9 @@ def _notes(rows: StudyRows, configs: Sequence[ConfigRow], marks: Mapping[int, Ma
         "image; the papers print MACs as FLOPs."
     ]
     lines.append(
-        "Bold: chosen on validation, and better on test than every other row of its backbone "
-        "beyond the noise (t-tests paired by seed, Holm, 5 %)."
-        if "best" in marks.values()
-        else "Nothing is bold: no row that validation chose beats every other of its backbone on "
-        "test beyond the noise (t-tests paired by seed, Holm, 5 %)."
+        "What test scores are said to show, t-tests paired by seed show at the 5 % level, after "
+        "Holm's correction."
+        + ("" if "best" in marks.values() else " Nothing is bold: they show no best row.")
     )
     if chosen(rows):
         lines.append(f"Δ only where the baseline was trained with the same {chosen(rows)}.")
