@@ -14,6 +14,7 @@ from typing import Any
 from reports.rows import BASELINE, Split, Status, StudyRows, TrialRow, Value
 from reports.stats import Spread, spread
 from sweep.tasks.base import Metric
+from sweep.tracking.measurements import Cost
 
 TITLES = {
     "resnet18": "ResNet-18",
@@ -62,6 +63,10 @@ class ConfigRow:
     """Of the same recipe, what a search chose of it included; None for the baseline itself."""
     differences: Mapping[str, Spread]
     """By metric, to ``baseline``: over the seeds that both have."""
+    cost: Cost | None = None
+    """Measured; of the setting that was measured last in the study."""
+    costs: tuple[Cost, ...] = ()
+    """The same in all settings, in the order they were measured."""
 
     @property
     def is_baseline(self) -> bool:
@@ -71,6 +76,12 @@ class ConfigRow:
     def runs(self, metric: str) -> tuple[str, ...]:
         """Return the ids of the runs that have a score."""
         return tuple(trial.run_id for trial in self.trials if trial.score(metric) is not None)
+
+    @property
+    def training_peak_gib(self) -> float | None:
+        """The most GPU memory that training one of its trials took; None on a CPU."""
+        peaks = [trial.metrics.get("peak_memory_gib") for trial in self.trials]
+        return max((peak for peak in peaks if peak is not None), default=None)
 
     def count(self, status: Status) -> int:
         """Return the number of trials of a status."""
@@ -162,6 +173,8 @@ def _config(
         validation=_spreads(trials, names, "best_val"),
         baseline=baseline,
         differences={name: found for name, found in differences.items() if found is not None},
+        cost=first.cost,
+        costs=first.costs,
     )
 
 

@@ -20,7 +20,7 @@ from reports.printed import (
     interval_text,
     metric_name,
     number,
-    probability_text,
+    p_words,
     seeds_text,
     unit,
     unit_of_change,
@@ -219,8 +219,8 @@ def _seeds(contrast: Contrast) -> str:
 
 def _p(contrast: Contrast) -> str:
     """Return the corrected p-value, and what it was corrected for."""
-    text = probability_text(contrast.p_holm)
-    p = f"p {text[0]} {text[1:]}" if text.startswith("<") else f"p = {text}"
+    assert contrast.p_holm is not None
+    p = p_words(contrast.p_holm)
     if contrast.config.baseline is not contrast.other:
         return f"{p} after Holm's correction and one for the choice"
     if contrast.family == 1:

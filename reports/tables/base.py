@@ -12,7 +12,7 @@ from typing import Literal
 
 MISSING = "–"
 """Where there is no value."""
-EMPTY = "No trial has run yet."
+EMPTY = "There is no trial to show yet."
 """Instead of a table without rows."""
 
 Kind = Literal["text", "number", "spread"]

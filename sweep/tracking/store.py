@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Entity = TypeVar("Entity")
 
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
+
 PAGE = 1000
 """Runs or experiments that MLflow returns at once."""
 GIVE_UP_SOON = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from example_study import Example
 from mlflow import MlflowClient
 from mlflow.entities import Metric as Logged
 from mlflow.entities import Param
 
 from reports.configs import config_rows
 from reports.rows import StudyRows, TrialRow
-from reports.tables.scores import Table
 from sweep.tasks.base import Metric
 from sweep.tracking import names
 from sweep.tracking.reading import Refusal
@@ -37,6 +37,7 @@ def trial() -> Callable[..., TrialRow]:
         fields: dict[str, Any] = {
             "trial_id": f"{label}{seed}",
             "run_id": f"run-{label}-{seed}",
+            "experiment_id": "1",
             "backbone": "resnet18",
             "stem": "cifar",
             "weights": "none",
@@ -81,6 +82,7 @@ def study() -> Callable[..., StudyRows]:
             "refused": (Refusal("ELA-B", "mobilenet_v2", "num_groups (=16) must divide 24"),),
             "refused_complete": True,
             "parent_id": "parent",
+            "experiment_id": "1",
             "version": "0.1.0",
             "commit": "abc123",
             "notes": (),
@@ -91,7 +93,7 @@ def study() -> Callable[..., StudyRows]:
 
 
 @pytest.fixture(scope="session")
-def mixed(trial: Callable[..., TrialRow], study: Callable[..., StudyRows]) -> Table:
+def mixed(trial: Callable[..., TrialRow], study: Callable[..., StudyRows]) -> Example:
     """Two backbones; a clear winner, a failure, a hostile reason, a NaN, a lone seed."""
     small = [trial("baseline", seed, 0.90 + 0.001 * seed) for seed in range(3)]
     small += [trial("ELA-B_50%", seed, 0.95 + 0.001 * seed) for seed in range(3)]
@@ -100,7 +102,7 @@ def mixed(trial: Callable[..., TrialRow], study: Callable[..., StudyRows]) -> Ta
     large = {"backbone": "resnet50", "params_true": 25_557_032, "macs": 4_100_000_000}
     big = [trial(name, 0, 0.9, **large) for name in ("baseline", "EMA")]
     rows = study([*small, *big])
-    return Table(rows, config_rows(rows))
+    return Example(rows, config_rows(rows))
 
 
 @pytest.fixture(scope="session")

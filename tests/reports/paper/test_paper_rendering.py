@@ -209,7 +209,7 @@ def test_html_is_whole_and_needs_no_network(name: str) -> None:
 LATEX = shutil.which("pdflatex")
 DOCUMENT = r"""\documentclass{{article}}
 \usepackage[margin=2cm]{{geometry}}
-\usepackage{{booktabs,amssymb}}
+\usepackage{{booktabs,graphicx,amssymb}}
 \begin{{document}}
 {inputs}
 \end{{document}}
@@ -399,7 +399,7 @@ def test_what_is_no_finite_number_is_left_out(value: float, tmp_path: Path) -> N
 
 
 def record(**params: str) -> RunRecord:
-    return RunRecord("id", "name", "FINISHED", params, {"test_top1": 0.5}, {})
+    return RunRecord("id", "1", "name", "FINISHED", params, {"test_top1": 0.5}, {})
 
 
 def test_a_run_that_says_too_little_is_of_no_row() -> None:

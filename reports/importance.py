@@ -1,0 +1,173 @@
+"""How much of the variation each hyperparameter is responsible for, by Optuna's two estimators.
+
+fANOVA (Hutter et al., ICML 2014) fits a random forest to the scores and takes its variance apart:
+a factor's share is that of the means over all others. PED-ANOVA (Watanabe et al., IJCAI 2023) asks
+what sets the best trials apart: how far a factor's distribution among them is from that among all.
+Shares of each sum to 1. Neither says in which direction, and neither has an interval: the seeds of
+one setting enter as trials, so that noise has a share as well. Effects have both.
+
+Deviations: Optuna codes a category as one column for each level, so that its trees weigh three
+levels by a half, a quarter and a quarter; here fANOVA sees the index of a level, and all weigh the
+same. Its forest is smaller than Optuna's (64 trees of any depth), which took minutes for 2,000
+trials: 64 leaves are enough for six factors of two levels.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from reports.configs import ConfigRow
+from reports.effects import confounded, joined
+from reports.factors import Factor, Family, families
+from reports.rows import StudyRows
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+Evaluator = Literal["PED-ANOVA", "fANOVA"]
+EVALUATORS: tuple[Evaluator, ...] = get_args(Evaluator)
+
+LEAST_TRIALS = 20
+"""Of which the best five are a quarter."""
+BEST = 5
+"""Trials that Optuna advises for PED-ANOVA at least."""
+QUANTILE = 0.1
+"""Of the trials that are the best ones, where that is more; Optuna's."""
+TREES, DEPTH, FOREST_SEED = 32, 6, 0
+"""Of the forest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Importance:
+    """Of the hyperparameters of one module on one backbone, by one estimator."""
+
+    group: str
+    module: str
+    evaluator: Evaluator
+    runs: tuple[str, ...]
+    """MLflow ids of the trials with a score."""
+    shares: Mapping[str, float] | None
+    """By factor, which sum to 1; None where they cannot be told."""
+    alone: float | None = None
+    """Of fANOVA: share of the forest's variance that single factors explain. The rest is
+    interactions, and noise that looks like them."""
+    reason: str = ""
+    """Why there are no shares."""
+
+
+def importances(rows: StudyRows, configs: Sequence[ConfigRow]) -> tuple[Importance, ...]:
+    """Return the importance of hyperparameters for the metric that a study compares.
+
+    For each family in which at least two of them vary, by each estimator.
+    """
+    return tuple(
+        _importance(family, evaluator, maximize=rows.compared.mode == "max")
+        for family in families(rows, configs)
+        if len(family.factors) > 1
+        for evaluator in EVALUATORS
+    )
+
+
+def reasons(found: Sequence[Importance]) -> tuple[str, ...]:
+    """Return in words where importance cannot be told, and why."""
+    texts = (f"{i.group}, {i.module}: no importance: {i.reason}." for i in found if i.reason)
+    return tuple(dict.fromkeys(texts))
+
+
+def _importance(family: Family, evaluator: Evaluator, *, maximize: bool) -> Importance:
+    importance = Importance(
+        group=family.group,
+        module=family.module,
+        evaluator=evaluator,
+        runs=tuple(trial.run_id for trial in family.trials),
+        shares=None,
+    )
+    reason = _too_little(family)
+    if reason:
+        return replace(importance, reason=reason)
+    found = _evaluate(family, evaluator, maximize=maximize)
+    total = sum(found.values())
+    if not total:
+        return replace(importance, reason="the best trials are set as all are (PED-ANOVA)")
+    return replace(
+        importance,
+        shares={factor.name: float(found[factor.name] / total) for factor in family.factors},
+        alone=float(total) if evaluator == "fANOVA" else None,
+    )
+
+
+def _too_little(family: Family) -> str:
+    """Return why shares of a family would mean nothing; empty if they mean something."""
+    count = len(family.trials)
+    if count < LEAST_TRIALS:
+        return f"{count} trials have a score, and below {LEAST_TRIALS} the best {BEST} are too many"
+    if not np.ptp(family.scores):
+        return "all scores are equal"
+    alike = confounded(family)
+    return f"the design does not tell {joined(alike)} apart" if alike else ""
+
+
+def _evaluate(family: Family, evaluator: Evaluator, *, maximize: bool) -> Mapping[str, float]:
+    """Return what an estimator of Optuna says of each factor, not yet as shares."""
+    import optuna
+    from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
+
+    columns = {f.name: _parameter(family, f, evaluator) for f in family.factors}
+    distributions = {name: distribution for name, (distribution, _) in columns.items()}
+    with _quiet():
+        study = optuna.create_study(direction="maximize" if maximize else "minimize")
+        study.add_trials(
+            [
+                optuna.trial.create_trial(
+                    params={name: values[index] for name, (_, values) in columns.items()},
+                    distributions=distributions,
+                    value=float(score),
+                )
+                for index, score in enumerate(family.scores)
+            ]
+        )
+        names = list(columns)
+        if evaluator == "fANOVA":
+            forest = FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=FOREST_SEED)
+            return forest.evaluate(study, names)
+        quantile = max(QUANTILE, BEST / len(family.trials))
+        return PedAnovaImportanceEvaluator(target_quantile=quantile).evaluate(study, names)
+
+
+def _parameter(
+    family: Family, factor: Factor, evaluator: Evaluator
+) -> tuple[BaseDistribution, list[float]]:
+    """Return a factor as Optuna takes it: its distribution, and its value in each trial (N,).
+
+    Levels count if they have a score, and are then told by their index.
+    """
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    at = factor.positions(family.values(factor))
+    if factor.scale != "levels":
+        return FloatDistribution(at.min(), at.max()), at.tolist()
+    levels, index = np.unique(at, return_inverse=True)
+    if evaluator == "PED-ANOVA":
+        return CategoricalDistribution(range(len(levels))), index.tolist()
+    return FloatDistribution(-0.5, len(levels) - 0.5), index.astype(float).tolist()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Optuna from telling users of a report that it makes studies."""
+    import optuna
+
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)

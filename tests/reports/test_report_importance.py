@@ -1,0 +1,183 @@
+"""Importance against functions whose variance is known in closed form."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from itertools import product
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+
+from reports.configs import config_rows
+from reports.importance import LEAST_TRIALS, Importance, importances, reasons
+from reports.rows import StudyRows, TrialRow
+from reports.tables.importance import importance_table
+from sweep.tasks.base import Metric
+
+Make = Callable[..., TrialRow]
+Study = Callable[..., StudyRows]
+Trials = Iterable[tuple[dict[str, Any], int, float]]
+
+LEVELS = {"kernel_size": (5, 7), "factor": (8, 16, 32), "norm": ("gn", "bn", "none", "ln")}
+PARTS = {
+    "kernel_size": (0.0, 0.2),
+    "factor": (0.0, 0.0, 0.3),
+    "norm": (0.1, 0.0, 0.4, 0.1),
+}
+"""Of an additive function, by level."""
+
+
+@pytest.fixture(scope="session")
+def ela(trial: Make, study: Study) -> Callable[..., StudyRows]:
+    """A study of ELA from (hyperparameters, seed, score)."""
+
+    def make(trials: Trials, **changes: Any) -> StudyRows:
+        rows = (
+            trial(f"ELA-{i}", seed, score, hyperparameters=setting)
+            for i, (setting, seed, score) in enumerate(trials)
+        )
+        return study(rows, **changes)
+
+    return make
+
+
+def _importances(rows: StudyRows) -> dict[str, Importance]:
+    return {one.evaluator: one for one in importances(rows, config_rows(rows))}
+
+
+def _grid(score: Callable[[tuple[int, ...]], float], seeds: int = 5) -> Trials:
+    """Return every combination of LEVELS under each seed; a score is of the indices of levels."""
+    for at in product(*(range(len(levels)) for levels in LEVELS.values())):
+        setting = {name: LEVELS[name][i] for name, i in zip(LEVELS, at, strict=True)}
+        yield from ((setting, seed, score(at)) for seed in range(seeds))
+
+
+def _additive(at: tuple[int, ...]) -> float:
+    return sum(part[i] for part, i in zip(PARTS.values(), at, strict=True))
+
+
+def test_fanova_of_an_additive_function_is_its_parts_of_variance(
+    ela: Callable[..., StudyRows],
+) -> None:
+    """The variance of a sum over a full grid is the sum of the parts' variances."""
+    found = _importances(ela(_grid(_additive)))["fANOVA"]
+    variances = {name: np.var(part) for name, part in PARTS.items()}
+    assert found.shares == pytest.approx(
+        {name: v / sum(variances.values()) for name, v in variances.items()}, abs=0.03
+    )
+    assert found.alone == pytest.approx(1, abs=0.02)
+
+
+def test_fanova_of_a_product_is_mostly_no_single_factor_s(ela: Callable[..., StudyRows]) -> None:
+    """Signs of kernel and norm multiplied: each alone does nothing, both do everything."""
+    found = _importances(ela(_grid(lambda at: (-1.0) ** (at[0] + at[2]))))["fANOVA"]
+    assert found.alone is not None
+    assert found.alone < 0.1
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_ped_anova_is_the_divergence_of_the_best(ela: Callable[..., StudyRows], mode: str) -> None:
+    """The best tenth all have one of L levels: sum p (q / p - 1)^2 = L - 1, and 0 for the third.
+
+    But for Optuna's prior, which keeps a little of every level.
+    """
+    best = 1 if mode == "max" else -1
+    rng = np.random.default_rng(0)
+    trials = list(_grid(lambda at: best * (at[0] + 0.1 * at[1] + 0.001 * rng.normal()), seeds=50))
+    metrics = (Metric("top1", "Top-1 (%)" if best == 1 else "Error (%)", mode, 100),)
+    shares = _importances(ela(trials, metrics=metrics))["PED-ANOVA"].shares
+    assert shares is not None
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares == pytest.approx({"kernel_size": 1 / 3, "factor": 2 / 3, "norm": 0}, abs=0.05)
+
+
+def test_slopes_of_a_search(trial: Make, study: Study) -> None:
+    """Of two numbers that are drawn anew each time, one has nothing to say."""
+    rng = np.random.default_rng(1)
+    rows = study(
+        trial(
+            f"ELA-{i}",
+            0,
+            0.5 + 0.1 * np.log10(lr),
+            hyperparameters={},
+            chosen={"recipe.lr": f"{lr:.4g}", "recipe.weight_decay": f"{decay:.4g}"},
+        )
+        for i, (lr, decay) in enumerate(10 ** rng.uniform(-4, 0, (60, 2)))
+    )
+    for one in _importances(rows).values():
+        assert one.shares is not None
+        assert list(one.shares) == ["lr", "weight_decay"]
+        assert one.shares["lr"] > 0.7
+
+
+def test_the_same_twice_and_nothing_of_optuna_s_is_changed(
+    ela: Callable[..., StudyRows], capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = ela(_grid(_additive, 2))
+    optuna.logging.set_verbosity(logging.INFO)
+    assert _importances(rows) == _importances(rows)
+    assert optuna.logging.get_verbosity() == logging.INFO
+    assert capfd.readouterr() == ("", "")
+
+
+def test_too_few_trials(ela: Callable[..., StudyRows]) -> None:
+    settings = [{"kernel_size": k, "num_groups": g} for k in (5, 7) for g in (16, 32)]
+    rows = ela((s, seed, 0.9 + 0.01 * seed) for s in settings for seed in range(4))
+    found = importances(rows, config_rows(rows))
+    assert [one.shares for one in found] == [None, None]
+    assert reasons(found) == (
+        "ResNet-18, ELA: no importance: 16 trials have a score, and below 20 the best 5 are too "
+        "many.",
+    )
+    assert LEAST_TRIALS == 20
+    assert importance_table(rows, found) is None
+
+
+def test_equal_scores_and_designs_that_tell_nothing(ela: Callable[..., StudyRows]) -> None:
+    rows = ela(_grid(lambda at: 0.9))
+    assert reasons(importances(rows, config_rows(rows))) == (
+        "ResNet-18, ELA: no importance: all scores are equal.",
+    )
+    presets = [{"kernel_size": k, "num_groups": g} for k, g in ((5, 32), (7, 16))]
+    rows = ela((preset, seed, 0.1 * seed) for preset in presets for seed in range(10))
+    assert reasons(importances(rows, config_rows(rows))) == (
+        "ResNet-18, ELA: no importance: the design does not tell kernel_size and num_groups apart.",
+    )
+
+
+def test_the_best_may_be_set_as_all_are(ela: Callable[..., StudyRows]) -> None:
+    """Four trials are better than 116 that are equal, so that the best tenth cannot be told."""
+    rows = ela(_grid(lambda at: float(at[:2] == (0, 0)), seeds=1))
+    rows = ela(
+        (dict(t.hyperparameters), seed, float(t.score("top1") or 0) * (seed == 0))
+        for t in rows.trials
+        for seed in range(5)
+    )
+    found = _importances(rows)
+    assert found["PED-ANOVA"].shares is None
+    assert found["PED-ANOVA"].reason == "the best trials are set as all are (PED-ANOVA)"
+    assert found["fANOVA"].shares is not None
+
+
+def test_one_factor_has_no_importance(ela: Callable[..., StudyRows]) -> None:
+    rows = ela(({"kernel_size": k}, seed, 0.1 * k) for k in (5, 7) for seed in range(20))
+    assert importances(rows, config_rows(rows)) == ()
+
+
+def test_table(ela: Callable[..., StudyRows]) -> None:
+    rows = ela(_grid(_additive))
+    found = _importances(rows)
+    table = importance_table(rows, list(found.values()))
+    assert table is not None
+    assert [c.heading for c in table.columns][2:] == ["Trials", "PED-ANOVA (%)", "fANOVA (%)"]
+    (section,) = table.sections
+    assert [row[1].text for row in section.rows] == list(LEVELS)
+    shares = found["fANOVA"].shares
+    assert shares is not None
+    assert [row[4].sort for row in section.rows] == list(shares.values())
+    assert section.rows[0][2].text == "120"
+    assert len(table.records) == 6
+    assert "one by one, hyperparameters explain 100% of the forest's variance" in table.notes[2]
