@@ -114,7 +114,7 @@ def _finding(
     rest = [contrasts[id(m)] for m in members if m is not config and id(m) in contrasts]
     said += _others(rest)
     if SEQUENTIAL in rows.notes:
-        said.append("The p-values do not account for seeds that a sequential test asked for")
+        said.append("These p-values do not account for seeds that a sequential test asked for")
     return f"{group}: {'. '.join(said)}."
 
 
@@ -287,8 +287,8 @@ def _gaps(configs: Sequence[ConfigRow], rows: StudyRows) -> list[str]:
         gaps.append("one seed shows no spread, and no difference can be told from chance")
     elif len(counts) > 1:
         gaps.append(
-            f"configurations have from {min(counts)} to {max(counts)} seeds; two are compared over "
-            "those that both have"
+            f"configurations have from {min(counts)} to {max(counts)} seeds: validation chooses by "
+            "the mean over all of one, and two are compared over those that both have"
         )
     return gaps
 

@@ -167,7 +167,7 @@ def test_recipes_that_differ_are_not_compared(trial: Make, study: Study) -> None
 
 def test_seeds_that_a_test_asked_for_are_no_fixed_sample(rows: Callable[..., StudyRows]) -> None:
     found = rows({"baseline": BASE, "CA": FAR}, VALIDATION)
-    said = "The p-values do not account for seeds that a sequential test asked for."
+    said = "These p-values do not account for seeds that a sequential test asked for."
     assert said not in _findings(found)
     assert _findings(replace(found, notes=("CA: better", SEQUENTIAL))).endswith(said)
 
@@ -211,8 +211,8 @@ def test_a_baseline_without_a_result_and_unequal_seeds_are_warned_of(
     test = {"baseline": [None, None], "ELA": [0.9, 0.8], "CA": [0.9]}
     assert _warnings(rows(test, VALIDATION)) == (
         "ResNet-18: the baseline has no result, so Δ cannot be computed.",
-        "ResNet-18: configurations have from 1 to 2 seeds; two are compared over those that both "
-        "have.",
+        "ResNet-18: configurations have from 1 to 2 seeds: validation chooses by the mean over all "
+        "of one, and two are compared over those that both have.",
     )
 
 
