@@ -39,7 +39,7 @@ class Contrast:
     family: int
     """Comparisons with a p-value in that family."""
     level: float
-    """Of Holm's strictest step in it: what ``p`` is below if the difference is shown first."""
+    """Of Holm's strictest step in it: a ``p`` below it is shown, whatever the others are."""
 
     @property
     def effect_size(self) -> float | None:

@@ -32,7 +32,7 @@ Split = Literal["test", "best_val"]
 
 SEQUENTIAL = (
     "How many seeds there are was decided by a sequential test on the way: the answers above "
-    "account for that, the spreads, intervals, p values and the bold print do not."
+    "account for that, the spreads, intervals, p-values and the bold print do not."
 )
 BASELINE = "none"
 """The attention module that is none."""
