@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.rows import BASELINE, Status, StudyRows, TrialRow, Value
+from reports.rows import BASELINE, Split, Status, StudyRows, TrialRow, Value
 from reports.stats import Spread, spread
 from sweep.tasks.base import Metric
+from sweep.tracking.measurements import Cost
 
 TITLES = {
     "resnet18": "ResNet-18",
@@ -22,6 +23,8 @@ TITLES = {
     "mobilenet_v2": "MobileNetV2",
 }
 """Backbones as the papers write them; others are called as they are registered."""
+ROUNDED = 12
+"""Decimals that scores are compared by; sums and differences of equal ones round apart beyond."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +57,31 @@ class ConfigRow:
     """In the order of their seeds."""
     spreads: Mapping[str, Spread]
     """By metric, over the test split; without those that no trial measured."""
+    validation: Mapping[str, Spread]
+    """By metric, over the validation split, at the epoch that each trial chose."""
+    baseline: ConfigRow | None
+    """Of the same recipe, what a search chose of it included; None for the baseline itself."""
     differences: Mapping[str, Spread]
-    """By metric, to the baseline of the same recipe, what a search chose of it included: over the
-    seeds that both have. None for the baseline itself."""
+    """By metric, to ``baseline``: over the seeds that both have."""
+    cost: Cost | None = None
+    """Measured; of the setting that was measured last in the study."""
+    costs: tuple[Cost, ...] = ()
+    """The same in all settings, in the order they were measured."""
 
     @property
     def is_baseline(self) -> bool:
         """Whether it is the backbone without attention."""
         return self.attention == BASELINE
+
+    def runs(self, metric: str) -> tuple[str, ...]:
+        """Return the ids of the runs that have a score."""
+        return tuple(trial.run_id for trial in self.trials if trial.score(metric) is not None)
+
+    @property
+    def training_peak_gib(self) -> float | None:
+        """The most GPU memory that training one of its trials took; None on a CPU."""
+        peaks = [trial.metrics.get("peak_memory_gib") for trial in self.trials]
+        return max((peak for peak in peaks if peak is not None), default=None)
 
     def count(self, status: Status) -> int:
         """Return the number of trials of a status."""
@@ -78,18 +98,17 @@ def config_rows(rows: StudyRows) -> tuple[ConfigRow, ...]:
         by_config[_recipe_key(trial), _module_key(trial)].append(trial)
     titles = _group_titles(rows.trials)
     placements = _compared_placements(rows.trials)
-    baselines = {recipe: trials for (recipe, module), trials in by_config.items() if not module}
-    configs = [
-        _config(
-            titles[recipe[0]],
-            sorted(trials, key=lambda trial: trial.seed),
-            baselines.get(recipe, ()),
-            rows.metrics,
-            recipe[0] in placements,
+    baselines: dict[Any, ConfigRow] = {}
+    configs = []
+    for (recipe, module), trials in sorted(by_config.items(), key=lambda item: bool(item[0][1])):
+        placed = bool(module) and recipe[0] in placements
+        config = _config(
+            titles[recipe[0]], trials, baselines.get(recipe), rows.metrics, name_placement=placed
         )
-        for (recipe, _), trials in by_config.items()
-    ]
-    groups = list(dict.fromkeys(config.group for config in configs))
+        configs.append(config)
+        if config.is_baseline:
+            baselines[recipe] = config
+    groups = list(dict.fromkeys(titles.values()))
     return tuple(sorted(configs, key=lambda c: (groups.index(c.group), not c.is_baseline)))
 
 
@@ -101,19 +120,35 @@ def by_group(configs: Iterable[ConfigRow]) -> dict[str, list[ConfigRow]]:
     return dict(groups)
 
 
+def scores(trials: Iterable[TrialRow], metric: str, split: Split = "test") -> dict[int, float]:
+    """Return the scores that enter a mean, by seed."""
+    found = ((trial.seed, trial.score(metric, split)) for trial in trials)
+    return {seed: score for seed, score in found if score is not None}
+
+
+def paired(trials: Iterable[TrialRow], others: Iterable[TrialRow], metric: str) -> Spread | None:
+    """Return score minus the other's, for each seed that both have; None where they share none.
+
+    Equal differences come out equal: what the subtraction rounds is not a spread.
+    """
+    own, base = scores(trials, metric), scores(others, metric)
+    differences = [round(own[seed] - base[seed], ROUNDED) for seed in own if seed in base]
+    return spread(differences) if differences else None
+
+
 def _config(
     group: str,
-    trials: Sequence[TrialRow],
-    baseline: Sequence[TrialRow],
+    trials: Iterable[TrialRow],
+    baseline: ConfigRow | None,
     metrics: Sequence[Metric],
+    *,
     name_placement: bool,
 ) -> ConfigRow:
+    trials = tuple(sorted(trials, key=lambda trial: trial.seed))
     first = trials[0]
-    is_baseline = first.attention == BASELINE
-    placed = name_placement and not is_baseline
     names = [metric.name for metric in metrics]
-    differences = {} if is_baseline else {n: _differences(trials, baseline, n) for n in names}
-    scores = {name: list(_scores(trials, name).values()) for name in names}
+    base = baseline.trials if baseline is not None else ()
+    differences = {name: paired(trials, base, name) for name in names}
     return ConfigRow(
         group=group,
         backbone=TITLES.get(first.backbone, first.backbone),
@@ -123,7 +158,7 @@ def _config(
         attention=first.attention,
         preset=first.preset,
         part=first.part,
-        name=f"{first.label}, {first.placement}" if placed else first.label,
+        name=f"{first.label}, {first.placement}" if name_placement else first.label,
         hyperparameters=first.hyperparameters,
         chosen=first.chosen,
         settings=first.settings,
@@ -133,23 +168,19 @@ def _config(
         params_no_norm=first.params_no_norm,
         macs=first.macs,
         macs_fvcore=next((t.macs_fvcore for t in trials if t.macs_fvcore is not None), None),
-        trials=tuple(trials),
-        spreads={name: spread(values) for name, values in scores.items() if values},
-        differences={name: spread(values) for name, values in differences.items() if values},
+        trials=trials,
+        spreads=_spreads(trials, names, "test"),
+        validation=_spreads(trials, names, "best_val"),
+        baseline=baseline,
+        differences={name: found for name, found in differences.items() if found is not None},
+        cost=first.cost,
+        costs=first.costs,
     )
 
 
-def _scores(trials: Iterable[TrialRow], metric: str) -> dict[int, float]:
-    scores = ((trial.seed, trial.score(metric)) for trial in trials)
-    return {seed: score for seed, score in scores if score is not None}
-
-
-def _differences(
-    trials: Iterable[TrialRow], baseline: Iterable[TrialRow], metric: str
-) -> list[float]:
-    """Return score minus the baseline's, for each seed that both have."""
-    own, base = _scores(trials, metric), _scores(baseline, metric)
-    return [own[seed] - base[seed] for seed in own if seed in base]
+def _spreads(trials: Iterable[TrialRow], metrics: Iterable[str], split: Split) -> dict[str, Spread]:
+    found = {metric: list(scores(trials, metric, split).values()) for metric in metrics}
+    return {metric: spread(values) for metric, values in found.items() if values}
 
 
 def _group_key(trial: TrialRow) -> tuple[Any, ...]:

@@ -32,9 +32,8 @@ from numpy.typing import NDArray
 
 from reports.configs import ConfigRow
 from reports.factors import Array, Factor, Family, Scale, families, text_of_level
+from reports.printed import amount, number, p_words
 from reports.rows import StudyRows
-from reports.summary import amount
-from reports.tables.scores import number
 from sweep.tasks.base import Metric
 
 if TYPE_CHECKING:
@@ -157,7 +156,7 @@ def sentences(found: Effects, metric: Metric) -> tuple[str, ...]:
     return (
         *(f"{effect.title}: {_words(effect, metric)}." for effect in found.main),
         *(
-            f"{test.title}: the effect of one depends on the other ({_certainty(test.p_holm)} "
+            f"{test.title}: the effect of one depends on the other ({p_words(test.p_holm)} "
             "after Holm): read the grid of both, not the effect of one."
             for test in found.interactions
             if test.p_holm is not None and test.p_holm < ALPHA
@@ -179,21 +178,11 @@ def joined(names: Sequence[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def p_text(p: float) -> str:
-    """Return a p-value as printed."""
-    return f"{p:.2g}" if p >= 0.001 else "< 0.001"
-
-
 def _words(effect: MainEffect, metric: Metric) -> str:
     if effect.difference is None or effect.margin is None or effect.p_holm is None:
         return f"cannot be told: {effect.reason}"
     difference = f"{number(effect.difference, metric, '+')} ± {amount(effect.margin, metric)}"
-    return f"{difference} (95 %; {_certainty(effect.p_holm)} after Holm)"
-
-
-def _certainty(p: float) -> str:
-    text = p_text(p)
-    return f"p {text}" if text.startswith("<") else f"p = {text}"
+    return f"{difference} (95 %; {p_words(effect.p_holm)} after Holm)"
 
 
 # The design --------------------------------------------------------------------------------------

@@ -10,30 +10,21 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports.configs import ConfigRow
-from reports.figures import INK, PAPER
+from reports.figures.style import INK, PAPER
 from reports.rows import Status, StudyRows, TrialRow
 from reports.summary import Summary
-from reports.tables.scores import (
-    MISSING,
-    Table,
-    caption,
-    devices,
-    incomplete_text,
-    metric_name,
-    notes,
-    number,
-)
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def page(table: Table, summary: Summary, svg: str) -> str:
+def page(table: Table, summary: Summary, svg: str, refresh: int | None = None) -> str:
     """Return index.html.
 
     Args:
         table: of the study.
         summary: of the study.
         svg: the figure, as matplotlib wrote it.
+        refresh: seconds after which the page loads itself again.
     """
     rows = table.rows
     return (
@@ -43,6 +34,7 @@ def page(table: Table, summary: Summary, svg: str) -> str:
             rows=rows,
             table=table,
             summary=summary,
+            refresh=refresh,
             svg=Markup(inline_svg(svg)),
             figure_text=figure_text(table),
             caption=caption(rows),

@@ -23,6 +23,11 @@ DIRECTIONS = 32
 DISTANCES = 24
 """From a point, at which a label may lie."""
 LEADER_SAMPLES = 24
+TOUCHING = 7
+"""Typographic points from a point to its label, beyond which a leader joins them."""
+
+NEARER = 0.75
+"""Of the distance to any other point, that a label without a leader may be from its own."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,10 @@ def place_labels(
     """
     candidates = [_around(*pair, unit) for pair in zip(anchors, sizes, strict=True)]
     free = [
-        _within(boxes, frame) & ~overlapping(_grown(boxes, unit), obstacles).any(axis=1)
-        for boxes in candidates
+        _within(boxes, frame)
+        & ~overlapping(_grown(boxes, unit), obstacles).any(axis=1)
+        & ~_ambiguous(boxes, anchors, index, unit)
+        for index, boxes in enumerate(candidates)
     ]
     placed: dict[int, Placed] = {}
     taken = np.empty((0, 4))
@@ -72,6 +79,27 @@ def place_labels(
         placed[int(index)] = found
         taken = np.vstack([taken, found.box, *_leader_boxes(found)])
     return [placed[index] for index in range(len(placed))]
+
+
+def spread_out(wanted: Array, gap: float, low: float, high: float) -> Array:
+    """Return places along a line, a gap apart, with the least squared distance from the wanted.
+
+    Less a gap for each place below it, the places only have to rise: that is isotonic regression.
+
+    Args:
+        wanted: (N,), in any order, which the places keep.
+        gap: between two places.
+        low: of the first place.
+        high: of the last place; where there is no room, the places go beyond it.
+    """
+    from scipy.optimize import isotonic_regression
+
+    order = np.argsort(wanted, kind="stable")
+    steps = gap * np.arange(len(wanted))
+    fitted = isotonic_regression(wanted[order] - steps).x
+    places = np.empty(len(wanted))
+    places[order] = fitted.clip(low, max(low, high - steps[-1])) + steps
+    return places
 
 
 def overlapping(boxes: Array, others: Array) -> NDArray[np.bool_]:
@@ -109,7 +137,18 @@ def _first_reachable(
 def _leader(box: Array, anchor: Array, unit: float) -> Array | None:
     end = np.clip(anchor, box[:2], box[2:])
     distance = float(np.hypot(*(end - anchor)))
-    return np.stack([anchor, end]) if distance > 7 * unit else None
+    return np.stack([anchor, end]) if distance > TOUCHING * unit else None
+
+
+def _ambiguous(boxes: Array, anchors: Array, index: int, unit: float) -> NDArray[np.bool_]:
+    """Return whether boxes without a leader are about as near to another point as to their own."""
+    ends = np.clip(anchors, boxes[:, None, :2], boxes[:, None, 2:])
+    distances = np.hypot(*np.moveaxis(ends - anchors, -1, 0))
+    own = distances[:, index]
+    apart = np.hypot(*(anchors - anchors[index]).T) > unit
+    nearest = distances[:, apart].min(axis=1, initial=np.inf)
+    ambiguous: NDArray[np.bool_] = (own <= TOUCHING * unit) & (own > NEARER * nearest)
+    return ambiguous
 
 
 def _samples(leader: Array) -> Array:

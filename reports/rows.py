@@ -9,13 +9,15 @@ import ast
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from reports.costs import cost_notes, last_costs, study_costs
 from sweep.registry import ATTENTION, TASKS
 from sweep.spec.labels import Module, module_key, module_labels
 from sweep.tasks.base import Metric
 from sweep.tracking import names
+from sweep.tracking.measurements import Cost
 from sweep.tracking.reading import Refusal, RunRecord, StudyRecord
 
 if TYPE_CHECKING:
@@ -25,13 +27,25 @@ Value = str | int | float | bool | None
 Status = Literal["done", "failed", "stopped", "unfinished"]
 """Of a trial; one that a scheduler stopped has not been trained to its end, and has no score."""
 STATUSES: tuple[Status, ...] = get_args(Status)
+Split = Literal["test", "best_val"]
+"""What a score is of: the test split, or the validation split at the epoch that it chose."""
 
 SEQUENTIAL = (
     "How many seeds there are was decided by a sequential test on the way: the answers above "
-    "account for that, the spreads and the bold print below do not."
+    "account for that, the spreads, intervals, p values and the bold print do not."
 )
 BASELINE = "none"
 """The attention module that is none."""
+NESTED = {
+    "hyperparameters": names.HYPERPARAMETER,
+    "metrics": "",
+    "settings": "",
+    "chosen": "",
+    "versions": "env.",
+    "cost": "cost.",
+}
+"""Fields of a row that are several columns of a frame, and what these begin with."""
+DIGESTS = ("dataset.files", "dataset.annotations")
 OF_THE_MODEL = ("backbone", "stem", "weights", "attention", "sites", "seed")
 """Parameters of a run that have a field of their own; the hyperparameters have one too."""
 
@@ -73,10 +87,14 @@ class TrialRow:
     metrics: Mapping[str, float]
     device: str
     versions: Mapping[str, str]
+    cost: Cost | None = None
+    """Of its model, in the setting that was measured last in the study."""
+    costs: tuple[Cost, ...] = ()
+    """The same in all settings, in the order they were measured."""
 
-    def score(self, metric: str) -> float | None:
-        """Return a test metric; None if the trial did not finish or measured no finite number."""
-        value = self.metrics.get(f"test_{metric}")
+    def score(self, metric: str, split: Split = "test") -> float | None:
+        """Return a metric; None if the trial did not finish or measured no finite number."""
+        value = self.metrics.get(f"{split}_{metric}")
         if self.status != "done" or value is None or not math.isfinite(value):
             return None
         return value
@@ -118,8 +136,15 @@ def study_rows(record: StudyRecord) -> StudyRows:
     runs = sorted(whole, key=lambda run: _place(run, study))
     labels = module_labels(_module(run, study) for run in runs)
     searched = json.loads(tags.get(names.SEARCHED, "[]"))
+    costs = study_costs(runs, record.measurements)
+    last = last_costs(costs)
     trials = tuple(
-        _trial(run, study, labels[module_key(*_module(run, study))], searched) for run in runs
+        replace(
+            _trial(run, study, labels[module_key(*_module(run, study))], searched),
+            cost=last.get(run.run_id),
+            costs=costs.get(run.run_id, ()),
+        )
+        for run in runs
     )
     task = next((trial.settings["task"] for trial in trials), "classification")
     metrics, notes = _metrics(task, tags.get(names.METRIC, ""))
@@ -137,9 +162,11 @@ def study_rows(record: StudyRecord) -> StudyRows:
         version=tags.get(names.VERSION, "unknown"),
         commit=tags.get(names.COMMIT, "unknown"),
         notes=(
+            *record.limits,
             *answers,
             *([SEQUENTIAL] if answers else []),
             *notes,
+            *cost_notes(costs),
             *_passed_on(left_out),
             *_undescribed(len(record.trials) - len(described)),
         ),
@@ -147,23 +174,47 @@ def study_rows(record: StudyRecord) -> StudyRows:
 
 
 def trials_frame(trials: Iterable[TrialRow]) -> pd.DataFrame:
-    """Return the trials as a frame, one row each; metrics as stored, settings as text."""
+    """Return the trials as a frame, one row each, its columns in an order that does not vary.
+
+    First what a trial is, then hyperparameters, metrics as stored, settings, what a search chose,
+    versions. Whole numbers are Int64 and truth values boolean, also with gaps; other numbers are
+    float64; what is a number in some rows and a word in others ("groups") is text.
+    """
     import pandas as pd
 
-    return pd.DataFrame([_flat(trial) for trial in trials])
+    trials = list(trials)
+    plain = [f.name for f in fields(TrialRow) if f.name not in (*NESTED, "costs")]
+    columns = {name: [getattr(trial, name) for trial in trials] for name in plain}
+    for part, prefix in NESTED.items():
+        found = [_several(trial, part) for trial in trials]
+        keys = dict.fromkeys(key for mapping in found for key in mapping)
+        for key in keys if part == "hyperparameters" else sorted(keys):
+            columns[prefix + key] = [_typed(key, mapping.get(key)) for mapping in found]
+    return pd.DataFrame({name: _series(values) for name, values in columns.items()})
 
 
-def _flat(trial: TrialRow) -> dict[str, object]:
-    nested = ("hyperparameters", "chosen", "settings", "metrics", "versions")
-    plain = {key: value for key, value in vars(trial).items() if key not in nested}
-    return {
-        **plain,
-        **{names.HYPERPARAMETER + key: value for key, value in trial.hyperparameters.items()},
-        **trial.metrics,
-        **trial.settings,
-        **trial.chosen,
-        **{f"env.{key}": value for key, value in trial.versions.items()},
-    }
+def _several(trial: TrialRow, part: str) -> Mapping[str, Value]:
+    """Return a field of a row that is several columns."""
+    if part != "cost":
+        return getattr(trial, part)  # type: ignore[no-any-return]
+    cost = vars(trial.cost) if trial.cost is not None else {}
+    return {key: value for key, value in cost.items() if key not in ("versions", "run_id")}
+
+
+def _typed(key: str, value: Value) -> Value:
+    """Return a setting as the number that its text is; a digest stays text, all digits or not."""
+    return _value(value) if isinstance(value, str) and key not in DIGESTS else value
+
+
+def _series(values: Sequence[Value]) -> pd.Series[Any]:
+    import pandas as pd
+
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} and kinds:
+        return pd.Series(values, dtype="Int64" if kinds == {int} else "float64")
+    if kinds == {bool}:
+        return pd.Series(values, dtype="boolean")
+    return pd.Series([None if value is None else str(value) for value in values], dtype="str")
 
 
 def _trial(run: RunRecord, study: str, label: str, searched: Sequence[str]) -> TrialRow:

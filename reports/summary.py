@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reports.comparisons import leader, noise
+from reports.comparisons import (
+    Contrast,
+    Standing,
+    against_baseline,
+    by_validation,
+    standings,
+)
 from reports.configs import ConfigRow, by_group
-from reports.rows import StudyRows
-from reports.stats import Spread
-from reports.tables.scores import devices, metric_name, number, seeds
+from reports.facts import chosen, devices, seeds
+from reports.printed import (
+    amount,
+    interval_text,
+    metric_name,
+    number,
+    p_words,
+    seeds_text,
+    unit,
+    unit_of_change,
+)
+from reports.rows import SEQUENTIAL, StudyRows
+from reports.stats import Spread, spread
 from sweep.tasks.base import Metric
+
+NAMED = 4
+"""Configurations that a sentence names at most; the tables name all."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +48,190 @@ class Summary:
 def summarise(rows: StudyRows, configs: Sequence[ConfigRow]) -> Summary:
     """Return the summary of a study."""
     groups = by_group(configs)
+    contrasts = {id(c.config): c for c in against_baseline(configs, rows.compared)}
+    standing = standings(configs, rows.compared)
     return Summary(
         trials=_trials(rows),
-        findings=tuple(_finding(g, c, rows.compared) for g, c in groups.items()),
+        findings=tuple(
+            _finding(rows, title, members, standing[title], contrasts)
+            for title, members in groups.items()
+        ),
         warnings=(*rows.notes, *_warnings(rows, groups)),
     )
 
 
-def amount(value: float, metric: Metric) -> str:
-    """Return a difference with its unit ("0.42 points")."""
-    unit = metric.label.partition(" (")[2].removesuffix(")").replace("%", "points")
-    return f"{number(value, metric)} {unit}".rstrip()
+def sentence(contrast: Contrast, aside: str = "") -> str:
+    """Return what a comparison shows, or what it would take to show it.
+
+    Args:
+        contrast: the comparison.
+        aside: stands behind the configuration's name.
+    """
+    subject, other = _called(contrast.config) + aside, _called(contrast.other)
+    found, metric = contrast.difference, contrast.metric
+    if contrast.is_shown:
+        verb = "improves on" if contrast.better is contrast.config else "is worse than"
+        return f"{subject} {verb} {other} by {_size(contrast)}"
+    if contrast.p is None:
+        apart = f"differs from {other} by {amount(found.mean, metric, '+')}"
+        equal = apart if found.mean else f"scores exactly what {other} does"
+        if found.n == 1:
+            return f"{subject} {equal} in the one seed that both have, and one seed shows no noise"
+        return f"{subject} {equal} in each of {_seeds(contrast)}, and equal ones show no noise"
+    size = _plus_minus(found, metric, unit_of_change(metric), "+")
+    text = (
+        f"for {subject} no difference from {other} can be shown with n = {found.n} "
+        f"({size}, {_p(contrast)})"
+    )
+    needed = contrast.seeds_needed
+    return text if needed is None else f"{text}; {seeds_text(needed)} seeds would be needed"
+
+
+def _finding(
+    rows: StudyRows,
+    group: str,
+    members: Sequence[ConfigRow],
+    standing: Standing,
+    contrasts: Mapping[int, Contrast],
+) -> str:
+    """Return what validation chose, how it stands to the baseline, and how to the others."""
+    metric, config = rows.compared, standing.chosen
+    name = metric_name(metric)
+    measured = [member for member in members if metric.name in member.spreads]
+    if not measured:
+        return f"{group}: no trial has finished with a finite {name}, so nothing can be said."
+    if config is None:
+        said = [
+            f"no finished trial has a validation {name}, so nothing is chosen: what is best of "
+            "many on the test split may be so by chance"
+        ]
+    else:
+        said = [
+            _choice(config, contrasts.get(id(config)), measured, metric),
+            *_rank(config, standing, len(measured) - 1),
+            *_next_best(config, standing, measured, metric),
+        ]
+    rest = [contrasts[id(m)] for m in members if m is not config and id(m) in contrasts]
+    said += _others(rest)
+    if SEQUENTIAL in rows.notes:
+        said.append("The p-values do not account for seeds that a sequential test asked for")
+    return f"{group}: {'. '.join(said)}."
+
+
+def _choice(
+    config: ConfigRow, contrast: Contrast | None, measured: Sequence[ConfigRow], metric: Metric
+) -> str:
+    """Return what was chosen, and how it stands to the baseline."""
+    if contrast is not None:
+        return sentence(contrast, ", chosen on validation,")
+    spread = config.spreads[metric.name]
+    score = f"{_plus_minus(spread, metric, unit(metric))} on test over {_plural(spread.n, 'seed')}"
+    if config.is_baseline:
+        return f"validation chooses {_called(config)} ({score})"
+    if config.baseline is not None and metric.name in config.baseline.spreads:
+        why = "it shares no finished seed with the baseline"
+    elif any(member.is_baseline for member in measured):
+        why = "no baseline with a result was trained with its recipe"
+    else:
+        why = "there is no baseline with a result"
+    return f"validation chooses {config.name} ({score}), but {why}: no gain can be stated"
+
+
+def _rank(config: ConfigRow, standing: Standing, others: int) -> list[str]:
+    """Return from what the chosen configuration can be told, beyond its baseline."""
+    if not others:
+        return ["There is no other configuration to compare it with"]
+    if config.is_baseline or (others == 1 and config.baseline is not None):
+        return []  # the other sentences say it
+    if standing.best is not None:
+        return ["It is better than every other configuration, beyond the noise"]
+    if len(standing.tied) == others:
+        return [f"It cannot be told from {'any of ' if others > 1 else ''}the {others} others"]
+    above = [c.other for c in standing.contrasts if c.better is c.opponent(config)]
+    said = [f"On test, {_named(above)} did better, beyond the noise"] if above else []
+    if standing.tied:
+        tied = f"{len(standing.tied)} of {others} others: {_named(standing.tied)}"
+        said.append(f"It cannot be told from {tied}")
+    return said
+
+
+def _next_best(
+    config: ConfigRow, standing: Standing, measured: Sequence[ConfigRow], metric: Metric
+) -> list[str]:
+    """Return how the chosen configuration stands to the second best on validation."""
+    second = by_validation(measured, metric)[1:2]
+    return [
+        f"Next on validation is {_called(second[0])}: {sentence(contrast)}"
+        for contrast in standing.contrasts
+        if second and contrast.opponent(config) is second[0] is not config.baseline
+    ]
+
+
+def _others(contrasts: Sequence[Contrast]) -> list[str]:
+    """Return what is shown of the configurations that were not chosen, against the baseline."""
+    if not contrasts:
+        return []
+    better = [c.config for c in contrasts if c.better is c.config]
+    worse = [c.config for c in contrasts if c.better is c.other]
+    if not better and not worse:
+        who = "none of the" if len(contrasts) > 1 else "the"
+        return [
+            f"Against the baseline, {who} {_plural(len(contrasts), 'other')} shows a difference"
+        ]
+    told = [
+        f"{len(found)} {'is' if len(found) == 1 else 'are'} {word} beyond the noise "
+        f"({_named(found)})"
+        for found, word in ((better, "better"), (worse, "worse"))
+        if found
+    ]
+    others = _plural(len(contrasts), "other")
+    return [f"Of {others}, compared with the baseline, {' and '.join(told)}"]
+
+
+def _called(config: ConfigRow) -> str:
+    """Return the name of a configuration in a sentence."""
+    return f"the {config.name}" if config.is_baseline else config.name
+
+
+def _named(configs: Sequence[ConfigRow]) -> str:
+    names = [_called(config) for config in configs[:NAMED]]
+    more = len(configs) - NAMED
+    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
+
+
+def _size(contrast: Contrast) -> str:
+    """Return how large a difference is that is shown, without its sign."""
+    found, metric = contrast.difference, contrast.metric
+    size = found if found.mean > 0 else spread([-value for value in found.values])
+    return (
+        f"{_plus_minus(size, metric, unit_of_change(metric))} over {_seeds(contrast)} "
+        f"(95 % interval {interval_text(size.interval, metric)}; {_p(contrast)})"
+    )
+
+
+def _seeds(contrast: Contrast) -> str:
+    """Return the number of seeds of a comparison, and whether one of the two has more."""
+    n = contrast.difference.n
+    pair = (contrast.config, contrast.other)
+    most = max(config.spreads[contrast.metric.name].n for config in pair)
+    return f"the {n} seeds that both have" if n < most else f"{n} seeds"
+
+
+def _p(contrast: Contrast) -> str:
+    """Return the corrected p-value, and what it was corrected for."""
+    assert contrast.p_holm is not None
+    p = p_words(contrast.p_holm)
+    if contrast.config.baseline is not contrast.other:
+        return f"{p} after Holm's correction and one for the choice"
+    if contrast.family == 1:
+        return p
+    return f"{p} after Holm's correction for {contrast.family} comparisons"
+
+
+def _plus_minus(found: Spread, metric: Metric, unit: str, sign: str = "") -> str:
+    """Return mean ± sample standard deviation, with a unit; without ± for one seed."""
+    std = f" ± {number(found.std, metric)}" if found.std is not None else ""
+    return f"{number(found.mean, metric, sign)}{std} {unit}".rstrip()
 
 
 def _trials(rows: StudyRows) -> str:
@@ -58,70 +250,46 @@ def _trials(rows: StudyRows) -> str:
     )
 
 
-def _finding(group: str, configs: Sequence[ConfigRow], metric: Metric) -> str:
-    best, name = leader(configs, metric), metric_name(metric)
-    if best is None:
-        return f"{group}: no trial has finished with a finite {name}, so nothing can be said."
-    spread = best.spreads[metric.name]
-    unit = metric.label.partition(" (")[2].removesuffix(")")
-    value = f"{number(spread.mean, metric)}{_std(spread, metric)} {unit}".strip()
-    return (
-        f"{group}: the best mean {name} is {value} over {_plural(spread.n, 'seed')}, of "
-        f"{'the ' if best.is_baseline else ''}{best.name}{_change(best, metric)}. "
-        f"{_certainty(configs, best, metric)}"
-    )
-
-
-def _change(best: ConfigRow, metric: Metric) -> str:
-    change = best.differences.get(metric.name)
-    if change is None:
-        return ""
-    unit = amount(0, metric).partition(" ")[2]
-    value = f"{number(change.mean, metric, '+')}{_std(change, metric)} {unit}".rstrip()
-    return f" ({value} against the baseline, paired over {_plural(change.n, 'seed')})"
-
-
-def _std(spread: Spread, metric: Metric) -> str:
-    return f" ± {number(spread.std, metric)}" if spread.std is not None else ""
-
-
-def _certainty(configs: Sequence[ConfigRow], best: ConfigRow, metric: Metric) -> str:
-    """Return how far the lead of the best can be told from the noise of the seeds."""
-    others = [c.spreads[metric.name] for c in configs if c is not best and metric.name in c.spreads]
-    own, level = best.spreads[metric.name], noise(configs, metric.name)
-    if not others:
-        return "There is no other configuration to compare it with."
-    if level is None:
-        return "No configuration has two seeds that differ: no difference can be told from noise."
-    n = Counter(spread.n for spread in (own, *others)).most_common(1)[0][0]
-    margin = amount(level.margin(n, n), metric)
-    limit = f"With {_plural(n, 'seed')}, differences below {margin} are within the spread"
-    within = sum(abs(own.mean - other.mean) <= level.margin(own.n, other.n) for other in others)
-    if not within:
-        return f"{limit}; it beats every other configuration by more."
-    if within == len(others):
-        return f"{limit}: no other configuration can be told from it."
-    return f"{limit}: {within} of the {len(others)} others cannot be told from it."
-
-
-def _warnings(rows: StudyRows, groups: dict[str, list[ConfigRow]]) -> list[str]:
+def _warnings(rows: StudyRows, groups: Mapping[str, Sequence[ConfigRow]]) -> list[str]:
     warnings = []
     if not rows.trials:
         warnings.append("No trial of this study has started.")
+    infinite = sum(t.status == "done" and t.score(rows.compared.name) is None for t in rows.trials)
+    if infinite:
+        name = metric_name(rows.compared)
+        warnings.append(
+            f"{_plural(infinite, 'finished trial')} without a finite {name}: in no mean."
+        )
     for group, configs in groups.items():
-        baselines = [c for c in configs if c.is_baseline]
-        if not baselines:
-            warnings.append(f"{group} has no baseline without attention: Δ cannot be computed.")
-        elif not any(rows.compared.name in c.spreads for c in baselines):
-            warnings.append(f"The baseline of {group} has no result: Δ cannot be computed.")
-        spreads = [
-            c.spreads[rows.compared.name] for c in configs if rows.compared.name in c.spreads
-        ]
-        if spreads and all(spread.n == 1 for spread in spreads):
-            warnings.append(f"{group} has one seed: its rows show no spread.")
+        warnings += [f"{group}: {text}." for text in _gaps(configs, rows)]
     if len({trial.device for trial in rows.trials if trial.device}) > 1:
         warnings.append("The trials ran on different devices.")
     return warnings
+
+
+def _gaps(configs: Sequence[ConfigRow], rows: StudyRows) -> list[str]:
+    """Return what a group lacks for its comparisons."""
+    metric = rows.compared.name
+    baselines = [config for config in configs if config.is_baseline]
+    measured = [config for config in configs if metric in config.spreads]
+    apart = [c for c in measured if not c.is_baseline and metric not in c.differences]
+    gaps = []
+    if not baselines:
+        gaps.append("there is no baseline without attention, so Δ cannot be computed")
+    elif not any(baseline in measured for baseline in baselines):
+        gaps.append("the baseline has no result, so Δ cannot be computed")
+    elif apart:
+        recipe = f" or no {chosen(rows)}" if chosen(rows) else ""
+        gaps.append(f"no finished seed{recipe} in common with a baseline, so no Δ: {_named(apart)}")
+    counts = {config.spreads[metric].n for config in measured}
+    if counts == {1}:
+        gaps.append("one seed shows no spread, and no difference can be told from chance")
+    elif len(counts) > 1:
+        gaps.append(
+            f"configurations have from {min(counts)} to {max(counts)} seeds; two are compared over "
+            "those that both have"
+        )
+    return gaps
 
 
 def _plural(count: int, noun: str) -> str:

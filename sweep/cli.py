@@ -13,9 +13,10 @@ import click
 from sweep.errors import UserError
 
 if TYPE_CHECKING:
+    from sweep.measuring import PrecisionName
     from sweep.plan import Plan
     from sweep.spec.schema import Space
-    from sweep.tracking.reading import RunRecord
+    from sweep.tracking.reading import RunRecord, StudyRecord
 
 RunnerKind = Literal["ray", "inline"]
 
@@ -215,6 +216,56 @@ def retry(study: str, folder: Path, failed: bool, runner: RunnerKind, wait: bool
 @cli.command()
 @click.argument("study")
 @working_folder
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Images of a pass, for throughput and memory; latency is of one image.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
+    default="fp32",
+    show_default=True,
+)
+@click.option("--again", is_flag=True, help="Also what was measured in the same way before.")
+def profile(
+    study: str, folder: Path, batch_size: int, precision: PrecisionName, again: bool
+) -> None:
+    """Measure what every model of a sweep costs, on this device.
+
+    Latency, throughput and peak memory of forward passes, on the GPU if there is one, with fresh
+    weights; of detectors without postprocessing. The numbers go to MLflow, and into the report.
+    """
+    from sweep.measuring import make_meter, measure, models_of, unmeasured
+    from sweep.printing import make_console, show_measured
+    from sweep.study import find_study
+    from sweep.tracking.measurements import costs_by_model, write_measurements
+    from sweep.tracking.reading import read_study
+
+    found, stored = find_study(folder, study)
+    models = models_of(stored.plan)
+    meter = make_meter(precision, batch_size)
+    uri = found.store_uri(stored)
+    record = read_study(uri, study)
+    known = costs_by_model(record.measurements)
+    todo = models if again else unmeasured(models, known, meter.setting)
+    click.echo(f"{study}: {len(models)} models, {len(todo)} to measure on {meter.setting.device}")
+    if not todo:
+        return
+    if holder := found.lock().holder():
+        click.echo(f"warning: it is run by {holder}, which disturbs what is measured", err=True)
+    measured, failures = measure(todo, meter, click.echo)
+    show_measured(measured, failures, make_console())
+    write_measurements(uri, study, record.parent.run_id, measured)
+    if failures:
+        sys.exit(FAILED)
+
+
+@cli.command()
+@click.argument("study")
+@working_folder
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def rm(study: str, folder: Path, yes: bool) -> None:
     """Remove a sweep: its trials, and their runs in MLflow.
@@ -284,18 +335,102 @@ def list_parts() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder to write to; by default reports/STUDY in the working folder.",
 )
-def report(study: str, folder: Path, tracking_uri: str | None, output: Path | None) -> None:
-    """Write the tables and figures of a sweep, from MLflow alone."""
+@click.option(
+    "--watch",
+    "seconds",
+    type=click.IntRange(min=1),
+    is_flag=False,
+    flag_value=30,
+    metavar="[SECONDS]",
+    help="Look for news every so often (30 without a number), and write the report again.",
+)
+def report(
+    study: str, folder: Path, tracking_uri: str | None, output: Path | None, seconds: int | None
+) -> None:
+    """Write the tables and figures of a sweep, from MLflow alone.
+
+    STUDY is a sweep's name, or a CSV file that MLflow exported (`mlflow experiments csv`, or
+    'Download runs' on its page of runs). From a store, the report also becomes an artifact of the
+    sweep's parent run.
+
+    With --watch the report keeps up with a sweep until that has ended, or Ctrl-C; either is a good
+    end.
+    """
     from reports.render import write_report
+    from reports.watching import watch
     from sweep.printing import store_line
     from sweep.tracking.store import tracking_uri as resolve
+    from sweep.tracking.uploading import upload_report
 
-    target = output or folder / "reports" / study
     uri = resolve(folder, tracking_uri)
-    for path in write_report(study, uri, target):
+    record = _read(study, uri)
+    target = output or folder / "reports" / record.study
+    if seconds is not None and _is_export(study):
+        raise UserError(f"--watch looks for news in a store; {study} is a file")
+    if seconds is not None:
+        record = watch(
+            lambda: _read(study, uri),
+            lambda record: list(write_report(record, target, refresh=seconds)),
+            seconds,
+            click.echo,
+        )
+    paths = []
+    for path in write_report(record, target):
         click.echo(path)
+        paths.append(path)
     click.echo(f"report: {target / 'index.html'}")
-    click.echo(store_line(uri, folder))
+    if not _is_export(study):
+        upload_report(uri, record.parent.run_id, target, paths)
+        click.echo(store_line(uri, folder))
+
+
+@cli.command()
+@click.argument("study")
+@working_folder
+@store_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "parquet"]),
+    default="csv",
+    show_default=True,
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write; without it CSV is printed.",
+)
+def export(
+    study: str,
+    folder: Path,
+    tracking_uri: str | None,
+    form: Literal["csv", "parquet"],
+    output: Path | None,
+) -> None:
+    """Write all trials of a sweep as one table, for pandas and the like.
+
+    One row per trial: what it is, hyperparameters, all metrics as they are stored, recipe,
+    versions. STUDY is as for `sweep report`.
+    """
+    from reports.rows import study_rows, trials_frame
+    from reports.writing import writing_to
+    from sweep.tracking.store import tracking_uri as resolve
+
+    if form == "parquet" and output is None:
+        raise UserError("--format parquet needs a file: -o FILE")
+    rows = study_rows(_read(study, resolve(folder, tracking_uri)))
+    frame = trials_frame(rows.trials)
+    if output is None:
+        click.echo(frame.to_csv(index=False, lineterminator="\n"), nl=False)
+        return
+    with writing_to(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if form == "csv":
+            frame.to_csv(output, index=False, lineterminator="\n")
+        else:
+            frame.to_parquet(output, index=False)
+    click.echo(f"{output}: {len(frame)} trials")
 
 
 @cli.command()
@@ -401,6 +536,28 @@ def all_tables(output: Path | None, folder: Path, tracking_uri: str | None) -> N
 
     target = output or folder / "reports" / "paper"
     for path in write_all(_finished(folder, tracking_uri), target):
+        click.echo(path)
+
+
+@paper.command()
+@click.argument("studies", nargs=-1, metavar="[STUDY]...")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to write to; by default reports/paper in the working folder.",
+)
+@working_folder
+@store_option
+def figure(
+    studies: tuple[str, ...], output: Path | None, folder: Path, tracking_uri: str | None
+) -> None:
+    """Draw ELA's Figure 1 from the published scores, and sweeps of yours beside it."""
+    from reports.paper.drawing import write_figure_1
+    from sweep.tracking.store import tracking_uri as resolve
+
+    target = output or folder / "reports" / "paper"
+    for path in write_figure_1(studies, resolve(folder, tracking_uri), target):
         click.echo(path)
 
 
@@ -549,6 +706,19 @@ def _nothing_to_do(spec: Path, overrides: tuple[str, ...], key: str, folder: Pat
     done = states.count("done")
     console.print(f"{plan.study}: {done} of {len(ids)} trials are done, nothing to run")
     return True
+
+
+def _is_export(study: str) -> bool:
+    """Tell whether a file is meant, and no sweep of a store."""
+    return study.endswith(".csv")
+
+
+def _read(study: str, uri: str) -> StudyRecord:
+    """Return a sweep from a store, or from a file that was exported from one."""
+    from sweep.tracking.exported import read_exported
+    from sweep.tracking.reading import read_study
+
+    return read_exported(Path(study)) if _is_export(study) else read_study(uri, study)
 
 
 def _finished(folder: Path, tracking_uri: str | None) -> Sequence[RunRecord]:

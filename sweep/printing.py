@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sweep.plan import Plan
     from sweep.spec.schema import Space
     from sweep.standing import Change, Standing
+    from sweep.tracking.measurements import MeasuredModel
 
 STATUSES = ("planned", "adjusted", "done", "refused", "pruned")
 
@@ -114,6 +115,28 @@ def show_summary(summary: Summary, folder: Path, console: Console) -> None:
             style="yellow",
             markup=False,
         )
+
+
+def show_measured(
+    measured: Sequence[MeasuredModel], failures: Mapping[str, str], console: Console
+) -> None:
+    """Print what models cost: medians, with the interquartile range behind."""
+    table = Table("model", box=None)
+    for heading in ("latency (ms)", "IQR", "images/s", "IQR", "peak memory (GiB)"):
+        table.add_column(heading, justify="right")
+    for model in measured:
+        cost = model.cost
+        table.add_row(
+            escape(model.name),
+            f"{cost.latency_ms:.2f}",
+            f"{cost.latency_iqr_ms:.2f}",
+            f"{cost.images_per_second:.0f}",
+            f"{cost.images_per_second_iqr:.0f}",
+            f"{cost.peak_memory_gib:.3f}",
+        )
+    console.print(table)
+    for name, reason in failures.items():
+        console.print(f"not measured: {name}: {reason}", style="yellow", markup=False)
 
 
 def show_standings(standings: Sequence[Standing], console: Console) -> None:

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from sweep.ledger import Ledger
-from sweep.spec.document import read_document
 from sweep.study import FolderError, StoredStudy, Study, studies
 from sweep.tracking.delivery import delivered_for
 from sweep.tracking.removal import remove_runs
-from sweep.tracking.store import tracking_uri
 
 
 def own_trials(study: Study, stored: StoredStudy) -> list[str]:
@@ -49,9 +47,7 @@ def remove_study(study: Study, stored: StoredStudy, own: Sequence[str]) -> None:
             if not lock.take():
                 raise FolderError(f"{study.name} cannot be removed now: {lock.holder()} runs it")
             stack.callback(lock.release)
-        tracking = read_document(study.space_path, stored.overrides).data.get("tracking") or {}
-        uri = tracking_uri(study.folder, tracking.get("uri"))
-        remove_runs(uri, study.name, own, ledger.folder_id())
+        remove_runs(study.store_uri(stored), study.name, own, ledger.folder_id())
         for trial_id in own:
             ledger.remove(trial_id)
         shutil.rmtree(study.path)

@@ -26,6 +26,7 @@ from sweep.plan import Plan
 from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS, nearest
 from sweep.spec.document import read_document
 from sweep.spec.fingerprint import annotations_digest, folder_digest
+from sweep.tracking.store import tracking_uri
 
 DIGESTS = (("files", folder_digest), ("annotations", annotations_digest))
 """What a data set's content holds of a folder of one's own, and what it is made by."""
@@ -90,6 +91,11 @@ class Study:
     def space_path(self) -> Path:
         """Where the search space of the last run is."""
         return self.path / "search_space.yaml"
+
+    def store_uri(self, study: StoredStudy) -> str:
+        """Return the MLflow store that the last run delivered to."""
+        tracking = read_document(self.space_path, study.overrides).data.get("tracking") or {}
+        return tracking_uri(self.folder, tracking.get("uri"))
 
     def reopen(self, study: StoredStudy) -> None:
         """Note, before trials are put back, that the sweep is not complete any more."""

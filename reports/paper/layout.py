@@ -19,8 +19,8 @@ from reports.paper.published import (
     Row,
     printed_number,
 )
+from reports.printed import spread_text
 from reports.stats import Spread
-from reports.tables.scores import spread_text
 from sweep.registry import TASKS
 from sweep.tasks.base import Metric
 

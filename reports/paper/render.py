@@ -10,6 +10,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from reports.formats.latex import FITTED, escape
+from reports.formats.markdown import markdown_row, markdown_text
 from reports.html import environment
 from reports.paper.audit import VERDICTS, AuditedCell, Verdict, audit_table
 from reports.paper.figure_1 import Point, points
@@ -17,7 +19,6 @@ from reports.paper.layout import MARKS, MEANING, Layout, lay_out
 from reports.paper.measured import measured
 from reports.paper.published import TABLES
 from reports.paper.statements import Statement, statements
-from reports.tables.scores import escape, markdown_row, markdown_text
 from reports.writing import writing_to
 from sweep.tracking.reading import RunRecord
 
@@ -110,7 +111,7 @@ def _markdown(layout: Layout) -> str:
 
 
 def _latex(layout: Layout) -> str:
-    """Return a table float that needs booktabs and amssymb, and the article class."""
+    """Return a table float that needs booktabs, graphicx and amssymb, and the article class."""
     body = []
     for number, row in enumerate(layout.rows):
         if number in layout.breaks:
@@ -118,13 +119,14 @@ def _latex(layout: Layout) -> str:
         body.append(" & ".join(map(_latex_text, row)) + r" \\")
     kinds = "".join("r" if part else "l" for _, part in layout.columns)
     lines = [
-        r"% \usepackage{booktabs,amssymb}",
+        r"% \usepackage{booktabs,graphicx,amssymb}",
         *(f"% {note}" for note in layout.notes),
         r"\begin{table}",
         r"\centering",
         r"\footnotesize\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{_latex_text(_title(layout))}}}\smallskip",
         rf"\label{{tab:{layout.table.name}}}",
+        FITTED,
         rf"\begin{{tabular}}{{@{{}}{kinds}@{{}}}}",
         r"\toprule",
         *_latex_header(layout),
@@ -132,6 +134,7 @@ def _latex(layout: Layout) -> str:
         *body,
         r"\bottomrule",
         r"\end{tabular}",
+        "}",
         *_latex_legend(layout),
         r"\end{table}",
     ]

@@ -12,11 +12,15 @@ from typing import Literal
 
 MISSING = "–"
 """Where there is no value."""
+EMPTY = "There is no trial to show yet."
+"""Instead of a table without rows."""
 
 Kind = Literal["text", "number", "spread"]
 """Of a column: words, one number, or mean ± std (number of seeds)."""
-Mark = Literal["", "best", "tied"]
-"""Of a cell: best of its group beyond the noise, or not to be told from the best one."""
+Mark = Literal["", "best", "chosen", "tied"]
+"""Of a cell: chosen and best of its group beyond the noise; chosen; not to be told from it."""
+SIGNS: Mapping[Mark, str] = {"": "", "best": "", "chosen": "*", "tied": "†"}
+"""Behind a cell; the best is bold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,8 @@ class Column:
     title: str
     unit: str = ""
     kind: Kind = "text"
+    names_group: bool = False
+    """Whether it says what the title of a section says; a renderer may leave it out."""
 
     @property
     def heading(self) -> str:
@@ -62,11 +68,20 @@ class Table:
 
     name: str
     """Of its files, and its anchor in the page."""
+    study: str
+    """That it is of."""
     title: str
     """Its heading in the page ("Configurations")."""
     columns: tuple[Column, ...]
     sections: tuple[Section, ...]
     caption: str
+    legend: str = ""
+    """What its signs mean, to be printed right under it."""
     notes: tuple[str, ...] = ()
     records: Sequence[Mapping[str, object]] = field(default=())
     """The rows for machines, one by one: plain numbers, None where there is none."""
+
+    @property
+    def label(self) -> str:
+        """What a paper refers to it by."""
+        return f"{self.study}-{self.name}"

@@ -7,8 +7,6 @@ it. A failure of training is an outcome, not an exception: the process goes on w
 from __future__ import annotations
 
 import gc
-import os
-import platform
 import traceback
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
@@ -23,6 +21,7 @@ from sweep.ledger import FailureKind, Ledger, Share
 from sweep.models.build import model_of
 from sweep.orchestration.failures import failure_kind
 from sweep.profiling.cost import count_macs_fvcore
+from sweep.profiling.environment import environment
 from sweep.spec.trial import Trial
 from sweep.training.checkpoint import Checkpoints, Keep
 from sweep.training.loop import EpochReport, train_epochs
@@ -192,23 +191,6 @@ def _continue(donor: str, trial_id: str, ledger: Ledger) -> None:
         ledger.note(trial_id, f"goes on from the checkpoint of trial {donor}, of fewer epochs")
     finally:
         lock.release()
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """Return the hardware and the versions that a result was measured with."""
-    import torchvision
-
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    threads = torch.get_num_threads()
-    return {
-        "device": gpu or f"CPU {platform.machine()}, {threads} thread{'s' * (threads > 1)}",
-        "host": platform.node(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "cuda": torch.version.cuda if gpu else None,
-    }
 
 
 def _fvcore(trial: Trial) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from typing import Any
 
 from sweep import __version__
 from sweep.plan import Plan, PlannedTrial
+from sweep.registry import TASKS
 from sweep.spec.schema import Space, is_range
+from sweep.tasks.base import Metric
 from sweep.tracking import names
-from sweep.tracking.delivery import SweepRecord, TrialRecord
+from sweep.tracking.records import SweepRecord, TrialRecord
 
 TAG_LENGTH = 7500
 """Characters that every MLflow store takes in a tag."""
@@ -21,6 +23,7 @@ TAG_LENGTH = 7500
 
 def sweep_record(space: Space, plan: Plan) -> SweepRecord:
     """Return what the parent run of a sweep says."""
+    task = TASKS[space.general.task]
     refused = dict.fromkeys((p.label, p.trial.backbone.name, p.reason) for p in plan.refused)
     return SweepRecord(
         study=plan.study,
@@ -39,6 +42,8 @@ def sweep_record(space: Space, plan: Plan) -> SweepRecord:
             "environment.json": _json(_environment()),
         },
         trials=tuple(trial_record(planned) for planned in plan.runnable),
+        measures={metric.name: _meaning(metric) for metric in task.metrics},
+        ascending=task.metric(plan.metric).mode == "min",
     )
 
 
@@ -46,10 +51,15 @@ def trial_record(planned: PlannedTrial) -> TrialRecord:
     """Return what a trial's run says before it starts."""
     return TrialRecord(
         planned.trial,
-        planned.name,
+        planned.label,
         planned.cost.model_dump() if planned.cost else {},
         planned.reason if planned.status == "adjusted" else "",
     )
+
+
+def _meaning(metric: Metric) -> str:
+    """Return what a metric is, as MLflow holds it: without the scale that tables print it by."""
+    return metric.label if metric.scale == 1 else f"{metric.label}, divided by {metric.scale:g}"
 
 
 def _searched(space: Space) -> list[str]:

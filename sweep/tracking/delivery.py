@@ -35,6 +35,8 @@ from sweep.tracking.handover import (
     log_finished,
     owner_tags,
 )
+from sweep.tracking.pages import experiment_tags, sweep_note, trial_note
+from sweep.tracking.records import SweepRecord, TrialRecord
 from sweep.tracking.store import experiment_id, find_runs, open_client
 
 if TYPE_CHECKING:
@@ -55,30 +57,6 @@ REASON_LENGTH = 5000
 """Characters of a tag that every MLflow store takes."""
 BATCH = 1000
 """Metrics that MLflow takes in one request."""
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """A trial, and what is known of it before it runs."""
-
-    trial: Trial
-    name: str
-    """Of its run."""
-    costs: dict[str, int]
-    adjusted: str = ""
-
-
-@dataclass(frozen=True)
-class SweepRecord:
-    """A sweep as its parent run shows it."""
-
-    study: str
-    question: str
-    metric: str
-    tags: dict[str, str]
-    artifacts: dict[str, str]
-    """File name to text."""
-    trials: tuple[TrialRecord, ...]
 
 
 @dataclass
@@ -119,6 +97,8 @@ class Delivery:
         """Trials with news, in the order that they are delivered in."""
         self._beats: dict[str, float] = {}
         """When the runs of the trials in training last said so."""
+        self._seen = -BEAT_SECONDS
+        """When the parent run last said that a command runs the sweep."""
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -178,12 +158,14 @@ class Delivery:
 
     def _deliver_pending(self, closing: bool) -> None:
         client = self._open()
+        self._beat_sweep(client)
         problem: Exception | None = None
         with self._lock:
             pending = list(self._pending)
         for trial_id in pending:
             if self._given_up.is_set():  # somebody else may deliver by now
                 return
+            self._beat_sweep(client)
             with self._lock:
                 self._pending.pop(trial_id, None)
             try:
@@ -215,6 +197,8 @@ class Delivery:
             raise TimeoutError("given up")
         self._folder_id = self.ledger.folder_id()
         self._experiment = experiment_id(client, self.sweep.study, self.ledger.folder, self.uri)
+        for key, value in experiment_tags(self.sweep, self._experiment).items():
+            client.set_experiment_tag(self._experiment, key, value)
         self._runs = self._known_runs(client)
         self.parent_id = self._begin_parent(client)
         self._client = client
@@ -240,7 +224,8 @@ class Delivery:
             names.STUDY: self.sweep.study,
             names.QUESTION: self.sweep.question,
             names.METRIC: self.sweep.metric,
-            "mlflow.note.content": self.sweep.question,
+            names.NOTE: sweep_note(self.sweep, self._experiment),
+            names.SOURCE: "sweep run",
             **self.sweep.tags,
         }
         if found:
@@ -256,6 +241,13 @@ class Delivery:
         self._leave_removed(client)
         return parent_id
 
+    def _beat_sweep(self, client: MlflowClient) -> None:
+        """Say on the parent run that a command runs the sweep, if it was not said just now."""
+        now = time.monotonic()
+        if now - self._seen >= BEAT_SECONDS:
+            client.set_tag(self.parent_id, names.HEARTBEAT, str(time.time()))
+            self._seen = now
+
     def _parents(self, client: MlflowClient) -> list[Run]:
         return list(client.search_runs([self._experiment], f"tags.`{names.KIND}` = 'sweep'"))
 
@@ -268,12 +260,17 @@ class Delivery:
 
     def _end_parent(self, client: MlflowClient) -> None:
         states = [self.ledger.entry(trial_id).state for trial_id in self._records]
-        counts = {"trials_done": states.count("done"), "trials": len(states)}
+        counts = {
+            "trials": len(states),
+            "trials_done": states.count("done"),
+            "trials_failed": states.count("failed"),
+        }
         known = client.get_run(self.parent_id).data.metrics
         for name, count in counts.items():
             if known.get(name) != count:  # a step of its own for every change
                 client.log_metric(self.parent_id, name, count, step=int(time.time()))
-        for key, value in self._last_tags.items():
+        note = {names.NOTE: sweep_note(self.sweep, self._experiment, states)}
+        for key, value in (note | self._last_tags).items():
             client.set_tag(self.parent_id, key, value)
         well = set(states) <= {"done", "stopped", "planned"}  # planned: a study did not need it
         client.set_terminated(self.parent_id, "FINISHED" if well else "FAILED")
@@ -307,7 +304,7 @@ class Delivery:
         self._tag_membership(client, record, cursor)
         if ours:
             self._send_epochs(client, trial_id, cursor)
-            self._send_end(client, trial_id, cursor)
+            self._send_end(client, record, cursor)
         elif run.info.status == "FINISHED":
             cursor.ended = self.ledger.entry(trial_id).ended
         write_cursor(self.ledger, trial_id, cursor)
@@ -365,6 +362,9 @@ class Delivery:
                 names.TRIAL_ID: trial.trial_id,
                 names.ADJUSTED: record.adjusted,
                 names.PLUGINS: ", ".join(trial.plugins),
+                names.MODULE: record.label,
+                names.MODEL: record.model,
+                names.NOTE: trial_note(record, "in training"),
                 "mlflow.parentRunId": self.parent_id,
             },
             start_time=self._begun(trial.trial_id),
@@ -421,14 +421,16 @@ class Delivery:
         if news:
             cursor.epoch = news[-1].epoch
 
-    def _send_end(self, client: MlflowClient, trial_id: str, cursor: _Cursor) -> None:
+    def _send_end(self, client: MlflowClient, record: TrialRecord, cursor: _Cursor) -> None:
         from mlflow.entities import Metric, RunTag
 
+        trial_id = record.trial.trial_id
         entry = self.ledger.entry(trial_id)
         if entry.state == "running":
             self._beat(client, trial_id, cursor)
             if cursor.ended:
                 client.update_run(cursor.run_id, status="RUNNING")
+                client.set_tag(cursor.run_id, names.NOTE, trial_note(record, "in training"))
                 cursor.ended = 0.0
             return
         self._beats.pop(trial_id, None)
@@ -438,6 +440,7 @@ class Delivery:
         tags = [
             RunTag(names.STATE, entry.state),
             RunTag(names.REASON, entry.reason[:REASON_LENGTH]),
+            RunTag(names.NOTE, trial_note(record, entry.state, entry.reason)),
             RunTag(names.ATTEMPTS, str(entry.attempts)),
             RunTag(names.PROMOTED, ", ".join(map(str, entry.promoted))),
             *(RunTag(names.SHARE + k, str(v)) for k, v in vars(entry.share or Share(0, 0)).items()),

@@ -1,7 +1,8 @@
 """The names that runs carry in MLflow; what writes them and what reads them agree here.
 
 A sweep is a parent run in the experiment of its name, a trial a child run. A trial that two sweeps
-share has one run, and one set of tags for each: whether it is a member, where, and its names.
+share has one run, and one set of tags for each: whether it is a member, where, and its names. What
+was measured of a model's cost is a child run of its own.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 KIND = "sweep.kind"
-"""Tag: "sweep" for a parent run, "trial" for a child."""
+"""Tag: "sweep" for a parent run, "trial" or "cost" for a child."""
 STUDY = "sweep.study"
-"""Tag of a parent run: the sweep's name."""
+"""Tag of a parent run, and of a measurement's: the sweep's name."""
 TRIAL_ID = "sweep.trial_id"
 STATE = "sweep.state"
 """Tag of a trial's run, once it ended: "done", "failed", "interrupted", or "stopped" by a scheduler
@@ -25,7 +26,8 @@ FOLDER = "sweep.folder"
 HOST = "sweep.host"
 """Tag of a trial's run: the machine that made it."""
 HEARTBEAT = "sweep.heartbeat"
-"""Tag of a trial's run: when its trial was last seen in training (seconds since the epoch)."""
+"""Tag of a trial's run: when its trial was last seen in training (seconds since the epoch); of a
+parent run: when a command was last seen to run the sweep."""
 PROMOTED = "sweep.promoted"
 """Tag of a trial's run: the epochs after which a scheduler let it go on where others ended."""
 SHARE = "sweep.share."
@@ -43,12 +45,20 @@ PLACEMENT = "sweep.placement"
 """Per sweep: name of the placement in its search space."""
 PER_SWEEP = tuple(f"{tag}." for tag in (MEMBER, ORDER, PRESET, PART, PLACEMENT))
 """What the tags of a trial's run begin with that hold what it is in one sweep."""
+MODULE = "module"
+"""Tag of a trial's run, to group by: its module's label in the sweep that made the run."""
+MODEL = "model"
+"""Tag of a trial's run, to group by: backbone and module, which its seeds share."""
 METRIC = "sweep.metric"
 QUESTION = "sweep.question"
 ADJUSTED = "sweep.adjusted"
 PLUGINS = "sweep.plugins"
 """Distributions and versions of the plug-ins that a trial is made of."""
 DEVICE = "sweep.device"
+LOAD = "sweep.load"
+"""Tag of a measurement's run: processes that wanted a core in the minute before."""
+MEASURED = "sweep.measured"
+"""Tag of a measurement's run: when; the same for models that were measured side by side."""
 REFUSED = "sweep.refused"
 """Tag of a parent run, JSON: count, and items of [label, backbone, reason], of what cannot exist;
 the first ones where the tag has no room for all."""
@@ -64,13 +74,23 @@ UNTIL = "segment.until"
 PARENT = "segment.parent"
 """Parameter of a run in a population: the trial that it goes on from, or "none"."""
 
+PRECISION = "measured.precision"
+BATCH_SIZE = "measured.batch_size"
+"""Parameters of a measurement's run."""
+
 HYPERPARAMETER = "attention."
 """Parameter of a trial's run, followed by the hyperparameter's name."""
 
 VERSION = "sweep.version"
 """Tag of a parent run: of this package."""
 COMMIT = "mlflow.source.git.commit"
-"""Tag of a parent run: of the code, where it runs from its repository; MLflow shows it."""
+"""Tag of a parent run: of the code, where it runs from its repository."""
+SOURCE = "mlflow.source.name"
+"""Tag of a parent run: the command; MLflow shows it, and the commit beside it."""
+NOTE = "mlflow.note.content"
+"""Tag of a run or an experiment: its description, in Markdown."""
+NAME = "mlflow.runName"
+"""Tag of a run that MLflow keeps the run's name in."""
 
 FINISHED_RECORD = "ledger.json"
 """Artifact of a finished trial's run: what another folder's ledger needs of the trial."""

@@ -1,4 +1,4 @@
-"""From MLflow to plain data: a study as its store's database holds it.
+"""From MLflow to plain data: a study, and its learning curves, as the store's database holds them.
 
 Artifacts are not read: a report can so be made where the working folder has moved, or on another
 machine. Nothing is written, and no store is created by looking for one.
@@ -10,7 +10,7 @@ import json
 import math
 import sqlite3
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,10 @@ from sweep.tracking.store import find_runs, open_client
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+
+Curve = tuple[tuple[int, float], ...]
+"""(epoch, value), in the order of the epochs; a value that is not finite is there as such."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,10 @@ class StudyRecord:
     refused: tuple[Refusal, ...]
     refused_complete: bool
     """False if the list was too long for the store, and its end is missing."""
+    measurements: tuple[RunRecord, ...] = ()
+    """Of what models cost, in the order they were made; those of other studies' models too."""
+    limits: tuple[str, ...] = ()
+    """What its source does not have of it, in sentences; a store has everything."""
 
 
 def read_study(uri: str, study: str) -> StudyRecord:
@@ -79,11 +87,30 @@ def read_study(uri: str, study: str) -> StudyRecord:
         if study not in parents:
             raise UserError(_unknown(study, sorted(parents), uri))
         trials = _runs(client, f"tags.`{names.per_sweep(names.MEMBER, study)}` = 'yes'")
-    except MlflowException as error:
+        measured = f"tags.`{names.KIND}` = 'cost' AND attributes.status = 'FINISHED'"
+        measurements = _runs(client, measured)
+    except (MlflowException, TimeoutError) as error:
         raise UserError(f"cannot read {uri}: {first_line(error)}") from None
-    parent = parents[study]
+    return study_record(parents[study], trials, measurements)
+
+
+def study_record(
+    parent: RunRecord,
+    trials: Iterable[RunRecord],
+    measurements: Iterable[RunRecord] = (),
+    limits: tuple[str, ...] = (),
+) -> StudyRecord:
+    """Return the study of a parent run and of the trials that its grid has now."""
     refused, complete = _refusals(parent.tags[names.REFUSED])
-    return StudyRecord(study, parent, tuple(trials), refused, complete)
+    return StudyRecord(
+        parent.tags[names.STUDY],
+        parent,
+        tuple(trials),
+        refused,
+        complete,
+        tuple(measurements),
+        limits,
+    )
 
 
 def read_finished(uri: str) -> tuple[RunRecord, ...]:
@@ -101,6 +128,30 @@ def read_finished(uri: str) -> tuple[RunRecord, ...]:
     query = f"tags.`{names.KIND}` = 'trial' AND attributes.status = 'FINISHED'"
     try:
         return tuple(_runs(open_client(uri), query))
+    except MlflowException as error:
+        raise UserError(f"cannot read {uri}: {first_line(error)}") from None
+
+
+def read_curves(uri: str, run_ids: Iterable[str], key: str) -> Mapping[str, Curve]:
+    """Read what a metric was after every epoch.
+
+    A run that has logged an epoch more than once, as one that was cut off may have, has the value
+    that was logged last; one without the metric has an empty curve.
+
+    Args:
+        uri: of the MLflow store.
+        run_ids: of the runs.
+        key: of the metric ("val_top1").
+
+    Raises:
+        UserError: there is no such store, or it does not answer.
+    """
+    check_store(uri)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = open_client(uri)
+        return {run_id: _curve(client, run_id, key) for run_id in run_ids}
     except MlflowException as error:
         raise UserError(f"cannot read {uri}: {first_line(error)}") from None
 
@@ -156,12 +207,17 @@ def _record(run: Run) -> RunRecord:
         name=str(run.info.run_name),
         status=str(run.info.status),
         params=dict(run.data.params),
-        metrics={key: _unclipped(value) for key, value in run.data.metrics.items()},
+        metrics={key: unclipped(value) for key, value in run.data.metrics.items()},
         tags=dict(run.data.tags),
     )
 
 
-def _unclipped(value: float) -> float:
+def _curve(client: MlflowClient, run_id: str, key: str) -> Curve:
+    history = sorted(client.get_metric_history(run_id, key), key=lambda point: point.timestamp)
+    return tuple(sorted({int(point.step): unclipped(point.value) for point in history}.items()))
+
+
+def unclipped(value: float) -> float:
     """Return an infinite number as such; MLflow's databases hold the largest finite one for it."""
     return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
 

@@ -11,7 +11,9 @@ from sweep.tracking.store import find_runs, open_client
 
 
 def remove_runs(uri: str, study: str, trial_ids: Sequence[str], folder_id: str) -> None:
-    """Delete the parent run of a sweep and the runs of trials; the others it had are no members.
+    """Delete the parent run of a sweep, its measurements and the runs of trials.
+
+    The other trials that it had are no members any more.
 
     Runs that another working folder made stay: they are its.
 

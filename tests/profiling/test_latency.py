@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sweep.profiling.latency import Latency, measure_latency
+from sweep.profiling.latency import Latency, measure_latency, summarise
 
 PAUSE = 0.004
 
@@ -42,7 +42,22 @@ def test_a_pass_takes_no_less_than_it_takes() -> None:
 
 
 def test_throughput_is_images_over_time() -> None:
-    assert Latency(milliseconds=20.0, iqr=1.0, batch_size=8).images_per_second == 400
+    latency = Latency(milliseconds=20.0, low=16.0, high=25.0, batch_size=8)
+    assert latency.images_per_second == 400
+    assert latency.iqr == 9
+    assert latency.images_per_second_iqr == 500 - 320
+
+
+def test_rounds_by_hand() -> None:
+    latency = summarise([[0.010, 0.012, 0.011], [0.020], [0.013, 0.013, 0.014, 0.040]], 4)
+    # Medians 11, 20 and 13.5. Shares: 1/9 each of 10, 11, 12; 1/3 of 20; 1/12 each of the others:
+    # a quarter of the whole is reached at 12, three quarters at 20.
+    assert latency == Latency(13.5, 12.0, 20.0, 4)
+
+
+def test_a_disturbed_round_does_not_move_the_median() -> None:
+    calm, disturbed = [0.010, 0.010, 0.011], [0.5] * 100
+    assert summarise([calm, calm, disturbed, calm, calm], 1).milliseconds == 10
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

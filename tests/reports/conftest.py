@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from example_study import Example
 from mlflow import MlflowClient
 from mlflow.entities import Metric as Logged
 from mlflow.entities import Param
 
 from reports.configs import config_rows
 from reports.rows import StudyRows, TrialRow
-from reports.tables.scores import Table
 from sweep.tasks.base import Metric
 from sweep.tracking import names
 from sweep.tracking.reading import Refusal
@@ -91,7 +91,7 @@ def study() -> Callable[..., StudyRows]:
 
 
 @pytest.fixture(scope="session")
-def mixed(trial: Callable[..., TrialRow], study: Callable[..., StudyRows]) -> Table:
+def mixed(trial: Callable[..., TrialRow], study: Callable[..., StudyRows]) -> Example:
     """Two backbones; a clear winner, a failure, a hostile reason, a NaN, a lone seed."""
     small = [trial("baseline", seed, 0.90 + 0.001 * seed) for seed in range(3)]
     small += [trial("ELA-B_50%", seed, 0.95 + 0.001 * seed) for seed in range(3)]
@@ -100,7 +100,7 @@ def mixed(trial: Callable[..., TrialRow], study: Callable[..., StudyRows]) -> Ta
     large = {"backbone": "resnet50", "params_true": 25_557_032, "macs": 4_100_000_000}
     big = [trial(name, 0, 0.9, **large) for name in ("baseline", "EMA")]
     rows = study([*small, *big])
-    return Table(rows, config_rows(rows))
+    return Example(rows, config_rows(rows))
 
 
 @pytest.fixture(scope="session")

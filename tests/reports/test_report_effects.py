@@ -349,8 +349,8 @@ def test_no_trials_and_no_factors(ela: Callable[..., StudyRows]) -> None:
     for trials in ([], [({"kernel_size": 5}, 0, 0.9), ({"kernel_size": 5}, 1, 0.8)]):
         found = _effects(ela(trials))
         assert found == Effects((), (), (), ())
-        assert effects_table(found, ela(trials).compared) is None
-        assert interactions_table(found) is None
+        assert effects_table(ela(trials), found) is None
+        assert interactions_table(ela(trials), found) is None
 
 
 def test_families_are_not_mixed(trial: Make, study: Study) -> None:
@@ -524,7 +524,7 @@ def test_tables(ela: Callable[..., StudyRows]) -> None:
     settings = [*_factorial(kernel_size=[5, 7], num_groups=[16, 32])]
     rows = ela((s, seed, rng.normal(0.9, 0.01)) for s in settings for seed in range(3))
     found = _effects(rows)
-    table = effects_table(found, rows.compared)
+    table = effects_table(rows, found)
     assert table is not None
     assert [c.heading for c in table.columns][4:6] == ["ΔTop-1 (points)", "± 95 % (points)"]
     (section,) = table.sections
@@ -538,7 +538,7 @@ def test_tables(ela: Callable[..., StudyRows]) -> None:
     assert record["test_top1_pct_low"] == pytest.approx(
         100 * ((kernel.difference or 0) - (kernel.margin or 0))
     )
-    crossed = interactions_table(found)
+    crossed = interactions_table(rows, found)
     assert crossed is not None
     assert [cell.text for cell in crossed.sections[0].rows[0]][1:5] == [
         "kernel_size × num_groups",
@@ -552,8 +552,8 @@ def test_tables(ela: Callable[..., StudyRows]) -> None:
 def test_tables_say_what_cannot_be_told(ela: Callable[..., StudyRows]) -> None:
     rows = ela((PRESETS[p], s, 0.9) for p in "TL" for s in range(3))
     table, crossed = (
-        effects_table(_effects(rows), rows.compared),
-        interactions_table(_effects(rows)),
+        effects_table(rows, _effects(rows)),
+        interactions_table(rows, _effects(rows)),
     )
     assert table is not None
     assert crossed is not None

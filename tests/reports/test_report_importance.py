@@ -133,7 +133,7 @@ def test_too_few_trials(ela: Callable[..., StudyRows]) -> None:
         "many.",
     )
     assert LEAST_TRIALS == 20
-    assert importance_table(found, rows.compared) is None
+    assert importance_table(rows, found) is None
 
 
 def test_equal_scores_and_designs_that_tell_nothing(ela: Callable[..., StudyRows]) -> None:
@@ -170,7 +170,7 @@ def test_one_factor_has_no_importance(ela: Callable[..., StudyRows]) -> None:
 def test_table(ela: Callable[..., StudyRows]) -> None:
     rows = ela(_grid(_additive))
     found = _importances(rows)
-    table = importance_table(list(found.values()), rows.compared)
+    table = importance_table(rows, list(found.values()))
     assert table is not None
     assert [c.heading for c in table.columns][2:] == ["Trials", "PED-ANOVA (%)", "fANOVA (%)"]
     (section,) = table.sections

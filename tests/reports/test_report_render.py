@@ -12,13 +12,15 @@ import pytest
 from spec.spaces import call
 
 from reports.configs import config_rows
-from reports.figures import accuracy_against_parameters, save
+from reports.figures.accuracy import PARAMETERS, score_against
+from reports.figures.style import save
 from reports.html import page
 from reports.render import write_report
 from reports.rows import StudyRows, TrialRow
 from reports.summary import summarise
 from reports.tables.scores import Table
 from sweep.errors import UserError
+from sweep.tracking.reading import read_study
 
 LOADED = {"src", "href", "srcset", "data", "poster", "action"}
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -55,7 +57,7 @@ class Page(HTMLParser):
 
 
 def _page(table: Table, tmp_path: Path) -> tuple[str, Page]:
-    figure = accuracy_against_parameters(table.rows, table.configs)
+    (figure,) = score_against(table.rows, table.configs, PARAMETERS)
     svg = save(figure, tmp_path / "figure")[1].read_text(encoding="utf-8")
     text = page(table, summarise(table.rows, table.configs), svg)
     return text, Page(text)
@@ -98,7 +100,7 @@ def test_an_empty_study_says_so(study: Callable[..., StudyRows], tmp_path: Path)
 
 def test_a_report_from_mlflow(store: str, tmp_path: Path) -> None:
     target = tmp_path / "deep" / "report"
-    paths = list(write_report("small", store, target))
+    paths = list(write_report(read_study(store, "small"), target))
     names = ["accuracy_vs_params.pdf", "accuracy_vs_params.png", "accuracy_vs_params.svg"]
     assert sorted(path.name for path in paths) == [
         *names,
@@ -113,7 +115,7 @@ def test_a_report_from_mlflow(store: str, tmp_path: Path) -> None:
 
 
 def test_a_report_without_trials(store: str, tmp_path: Path) -> None:
-    list(write_report("empty", store, tmp_path))
+    list(write_report(read_study(store, "empty"), tmp_path))
     for name in ("table.md", "table.tex"):
         assert "No trial has run yet." in (tmp_path / name).read_text(encoding="utf-8")
 
@@ -134,7 +136,7 @@ def test_what_cannot_be_written_is_one_line(store: str, tmp_path: Path) -> None:
     assert {path.name for path in taken.iterdir() if path.name.startswith(".")} == set()
     assert (taken / "table.md").is_dir()
     with pytest.raises(UserError, match=r"^cannot write to .*: Is a directory$"):
-        list(write_report("small", store, taken))
+        list(write_report(read_study(store, "small"), taken))
 
 
 def test_a_full_disk_is_one_line(
@@ -151,6 +153,6 @@ def test_a_full_disk_is_one_line(
 
 
 def test_no_such_study_writes_nothing(store: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError):
-        list(write_report("other", store, tmp_path / "report"))
+    result = call("report", "other", "-o", tmp_path / "report", "--tracking-uri", store)
+    assert (result.code, result.out) == (2, "")
     assert not (tmp_path / "report").exists()

@@ -8,14 +8,27 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from example_study import Example
 
-from reports.tables.scores import Table, comma_separated, latex, markdown
+from reports.formats.comma_separated import comma_separated
+from reports.formats.latex import latex
+from reports.formats.markdown import markdown
+from reports.tables.base import Cell, Column, Section, Table
+from reports.tables.scores import scores
 
-DOCUMENT = r"\documentclass{article}\usepackage{booktabs,siunitx}\begin{document}%s\end{document}"
+DOCUMENT = (
+    r"\documentclass{article}\usepackage{booktabs,graphicx,siunitx}"
+    r"\begin{document}%s\end{document}"
+)
 
 
-def test_markdown_has_the_papers_columns(mixed: Table) -> None:
-    lines = markdown(mixed).splitlines()
+@pytest.fixture(scope="module")
+def table(mixed: Example) -> Table:
+    return scores(mixed.rows, mixed.configs)
+
+
+def test_markdown_has_the_papers_columns(table: Table) -> None:
+    lines = markdown(table).splitlines()
     header = next(line for line in lines if line.startswith("| Method"))
     assert header == (
         "| Method | Backbone | Params (M) | true (M) | MACs (G) "
@@ -26,30 +39,37 @@ def test_markdown_has_the_papers_columns(mixed: Table) -> None:
     assert "| baseline | ResNet-18 | 11.180 | 11.200 | 0.035 | 90.10 ± 0.10 (3) |" in rows[2]
 
 
-def test_one_seed_has_no_spread_and_no_result_no_number(mixed: Table) -> None:
-    text = markdown(mixed)
-    assert "| 91.00 (1) |" in text
-    assert re.search(r"\| SE \|.*\| – \| – \| – \|", text)
+def test_one_seed_has_no_spread_and_no_result_no_number(table: Table) -> None:
+    text = markdown(table)
+    assert "| 91.00 (1)" in text
+    assert re.search(r"\| SE \|.*\| failed \| – \| – \|", text)
+    assert re.search(r"\| CA \|.*\| not finite \|", text)
 
 
-def test_only_what_beats_the_noise_is_bold(mixed: Table) -> None:
-    assert re.findall(r"\*\*(.+?)\*\*", markdown(mixed)) == ["95.10 ± 0.10 (3)"]
-    assert re.findall(r"\\bfseries (\S+)", latex(mixed)) == ["95.10"]
-
-
-def test_what_is_not_in_a_mean_is_listed(mixed: Table) -> None:
-    for text in (markdown(mixed), latex(mixed)):
+def test_what_is_not_in_a_mean_is_listed(table: Table) -> None:
+    for text in (markdown(table), latex(table)):
         assert "ResNet-18, SE: 1 failed of 1 trials" in text
         assert "ResNet-18, CA: 1 finished without a finite number of 1 trials" in text
 
 
-def test_latex_rows_have_as_many_cells_as_the_columns(mixed: Table) -> None:
-    text = latex(mixed)
+def test_a_cell_knows_the_runs_of_its_mean(table: Table) -> None:
+    place = next(i for i, column in enumerate(table.columns) if column.title == "Top-1")
+    cells = {row[0].text: row[place] for row in table.sections[0].rows}
+    assert cells["ELA-B_50%"].runs == tuple(f"run-ELA-B_50%-{seed}" for seed in range(3))
+    assert cells["SE"].runs == cells["CA"].runs == ()
+
+
+def test_latex_rows_have_as_many_cells_as_the_columns(table: Table, mixed: Example) -> None:
+    text = latex(table)
     spec = re.search(r"\\begin\{tabular\}\{@\{\}(.*)@\{\}\}", text)
     assert spec is not None
-    columns = re.findall(r"S\[[^]]*\]|[lc]", re.sub(r"@\{[^}]*\}", "", spec[1]))
+    columns = re.findall(r"S\[[^]]*\]|[lcr]", re.sub(r"@\{[^}]*\}", "", spec[1]))
     body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
     rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+    titles = [row for row in rows if r"\emph" in row]
+    assert [re.findall(r"\\emph\{(.*?)\}", row) for row in titles] == [["ResNet-18"], ["ResNet-50"]]
+    assert all(rf"\multicolumn{{{len(columns)}}}" in row for row in titles)
+    rows = [row for row in rows if row not in titles]
     assert len(rows) == 2 + len(mixed.configs)
     for row in rows:
         spans = 2 * row.count(r"\multicolumn{3}")
@@ -57,18 +77,35 @@ def test_latex_rows_have_as_many_cells_as_the_columns(mixed: Table) -> None:
     assert r"ELA-B\_50\%" in body
 
 
+def test_latex_has_words_where_there_is_more_than_a_number() -> None:
+    columns = (Column(title="p", kind="number"), Column(title="q", kind="number"))
+    rows = ((Cell(text="<0.001"), Cell(text="0.5")), (Cell(text="0.2"), Cell(text="0.25")))
+    made = Table(
+        name="t",
+        study="s",
+        title="T",
+        columns=columns,
+        sections=(Section(title="", rows=rows),),
+        caption="c",
+    )
+    text = latex(made)
+    assert r"\begin{tabular}{@{}rS[table-format=1.2]@{}}" in text
+    assert r"\textless{}0.001 & 0.5 \\" in text
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_latex_compiles_in_a_plain_article(mixed: Table, tmp_path: Path) -> None:
-    (tmp_path / "t.tex").write_text(DOCUMENT % f"\n{latex(mixed)}\n", encoding="utf-8")
+def test_latex_compiles_in_a_plain_article(table: Table, tmp_path: Path) -> None:
+    (tmp_path / "t.tex").write_text(DOCUMENT % f"\n{latex(table)}\n", encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     if "siunitx.sty' not found" in done.stdout:
         pytest.skip("siunitx is not installed")
     assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
 
 
-def test_csv_round_trips(mixed: Table) -> None:
-    records = list(csv.DictReader(io.StringIO(comma_separated(mixed))))
+def test_csv_round_trips(table: Table, mixed: Example) -> None:
+    records = list(csv.DictReader(io.StringIO(comma_separated(table))))
     assert len(records) == len(mixed.configs)
     best = next(record for record in records if record["method"] == "ELA-B_50%")
     config = next(config for config in mixed.configs if config.name == "ELA-B_50%")

@@ -9,7 +9,8 @@ from mlflow import MlflowClient
 
 from sweep.ledger import Ledger, Share
 from sweep.tracking import names
-from sweep.tracking.delivery import Delivery, SweepRecord, TrialRecord
+from sweep.tracking.delivery import Delivery
+from sweep.tracking.records import SweepRecord, TrialRecord
 from sweep.tracking.store import find_runs, open_client
 from tests.test_ledger import TRIAL, finish
 
@@ -55,7 +56,7 @@ class Folder:
 
     def anew(self) -> None:
         """Begin another run of the sweep."""
-        trials = tuple(TrialRecord(trial, f"seed {trial.seed}", {"macs": 5}) for trial in TRIALS)
+        trials = tuple(TrialRecord(trial, "ELA-B", {"macs": 5}) for trial in TRIALS)
         sweep = SweepRecord(self.study, "Why?", "top1", {}, {"plan.json": "{}"}, trials)
         self.delivery = Delivery(sweep, self.ledger, self.uri)
 

@@ -209,7 +209,7 @@ def test_html_is_whole_and_needs_no_network(name: str) -> None:
 LATEX = shutil.which("pdflatex")
 DOCUMENT = r"""\documentclass{{article}}
 \usepackage[margin=2cm]{{geometry}}
-\usepackage{{booktabs,amssymb}}
+\usepackage{{booktabs,graphicx,amssymb}}
 \begin{{document}}
 {inputs}
 \end{{document}}

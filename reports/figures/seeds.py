@@ -1,0 +1,187 @@
+"""Every seed of every configuration: a row each, one panel per backbone.
+
+A mean hides how few numbers it is of; here they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from reports.configs import ConfigRow, by_group
+from reports.figures.style import (
+    DASHES,
+    INK,
+    PAPER,
+    TEXT_HEIGHT,
+    TEXT_WIDTH,
+    Look,
+    legend,
+    looks_of,
+    new_figure,
+    pages,
+    settle,
+    styled,
+    symbol,
+)
+from reports.rows import StudyRows
+from sweep.tasks.base import Metric
+
+ROW = 0.145
+"""Inches of a configuration."""
+AROUND = 0.75
+"""Inches of a panel beside its rows: title, axis, the legend's share."""
+ROWS = int((TEXT_HEIGHT - AROUND) / ROW)
+"""Of a panel at most."""
+COLUMNS = 2
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows of a panel: a group, or a part of a long one."""
+
+    title: str
+    configs: Sequence[ConfigRow]
+    limits: tuple[float, float]
+    """Of the axis, as printed; a group's parts share them."""
+    baseline: float | None
+    """Mean, as printed."""
+
+    @property
+    def height(self) -> float:
+        """Inches."""
+        return len(self.configs) * ROW + AROUND
+
+
+def seeds(rows: StudyRows, configs: Sequence[ConfigRow]) -> tuple[Figure, ...]:
+    """Return the figures of a study, as many as its configurations need; none without a score."""
+    metric = rows.compared
+    if not any(metric.name in config.spreads for config in configs):
+        return ()
+    looks = looks_of(configs)
+    blocks = [b for name, c in by_group(configs).items() for b in _blocks(name, c, metric)]
+    with styled():
+        return tuple(_page(page, looks, metric) for page in _pages(blocks))
+
+
+def caption(rows: StudyRows) -> str:
+    """Return what the figure shows, for those who do not see it and for its caption."""
+    return (
+        f"Test {rows.compared.label} of every seed (dots), in the order of the tables. Marker: "
+        "mean; bar: ± sample standard deviation; dashed: mean of the baseline."
+    )
+
+
+def _blocks(group: str, members: Sequence[ConfigRow], metric: Metric) -> list[Block]:
+    spreads = [c.spreads[metric.name] for c in members if metric.name in c.spreads]
+    low = min((s.low for s in spreads), default=0.0) * metric.scale
+    high = max((s.high for s in spreads), default=1.0) * metric.scale
+    margin = 0.15 * (high - low) or 0.01 * metric.scale
+    baseline = next((c.spreads.get(metric.name) for c in members if c.is_baseline), None)
+    parts = list(pages(members, ROWS))
+    return [
+        Block(
+            title=group if len(parts) == 1 else f"{group} ({number} of {len(parts)})",
+            configs=part,
+            limits=(low - margin, high + margin),
+            baseline=None if baseline is None else baseline.mean * metric.scale,
+        )
+        for number, part in enumerate(parts, start=1)
+    ]
+
+
+def _pages(blocks: Sequence[Block]) -> list[list[list[Block]]]:
+    """Return the blocks of each row of panels of each page."""
+    found: list[list[list[Block]]] = [[]]
+    for start in range(0, len(blocks), COLUMNS):
+        line = list(blocks[start : start + COLUMNS])
+        if found[-1] and _height([*found[-1], line]) > TEXT_HEIGHT:
+            found.append([])
+        found[-1].append(line)
+    return found
+
+
+def _height(lines: Sequence[Sequence[Block]]) -> float:
+    return sum(max(block.height for block in line) for line in lines)
+
+
+def _page(lines: Sequence[Sequence[Block]], looks: Mapping[str, Look], metric: Metric) -> Figure:
+    figure = new_figure(TEXT_WIDTH, _height(lines))
+    ratios = [max(block.height for block in line) for line in lines]
+    grid = figure.add_gridspec(len(lines), max(map(len, lines)), height_ratios=ratios)
+    for row, line in enumerate(lines):
+        for column, block in enumerate(line):
+            _draw(figure.add_subplot(grid[row, column]), block, ratios[row], looks, metric)
+    _legend(figure, [block for line in lines for block in line], metric)
+    settle(figure)
+    return figure
+
+
+def _draw(
+    axes: Axes, block: Block, height: float, looks: Mapping[str, Look], metric: Metric
+) -> None:
+    axes.set_title(block.title, loc="left")
+    axes.set_xlabel(f"Test {metric.label}")
+    axes.set_xlim(*block.limits)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    room = (height - AROUND) / ROW  # beside a longer block there is more than it needs
+    axes.set_ylim(room - 0.3, -0.7)
+    axes.set_yticks(range(len(block.configs)), [config.name for config in block.configs])
+    axes.tick_params(axis="y", length=0, labelsize=7)
+    if block.baseline is not None:
+        axes.axvline(block.baseline, color=INK, linewidth=0.8, linestyle=DASHES, zorder=1)
+    for row, config in enumerate(block.configs):
+        _draw_row(axes, row, config, looks[config.attention], metric)
+
+
+def _draw_row(axes: Axes, row: int, config: ConfigRow, look: Look, metric: Metric) -> None:
+    spread = config.spreads.get(metric.name)
+    if spread is None:
+        axes.text(
+            0.5, row, "no result", transform=axes.get_yaxis_transform(), ha="center", va="center",
+            fontsize=7,
+        )  # fmt: skip
+        return
+    mean = spread.mean * metric.scale
+    scores = [s * metric.scale for t in config.trials if (s := t.score(metric.name)) is not None]
+    if spread.std is not None:
+        std = spread.std * metric.scale
+        axes.errorbar(mean, row, xerr=std, color=look.colour, linewidth=1.0, capsize=2, zorder=2)
+    below = [row + place for place in _below(scores)]
+    axes.plot(scores, below, ".", color=INK, markersize=2.5, zorder=4)
+    axes.plot(
+        mean,
+        row,
+        look.marker,
+        color=look.colour,
+        markersize=4.5,
+        markeredgecolor=PAPER,
+        markeredgewidth=0.5,
+        zorder=3,
+    )
+
+
+def _below(scores: Sequence[float]) -> list[float]:
+    """Return how far below its row each seed is: those that coincide, one under the other."""
+    found = []
+    for i, score in enumerate(scores):
+        equal = sum(math.isclose(score, other) for other in scores[:i])
+        found.append(0.2 + 0.17 * min(equal, 2))
+    return found
+
+
+def _legend(figure: Figure, blocks: Sequence[Block], metric: Metric) -> None:
+    drawn = [c for b in blocks for c in b.configs if metric.name in c.spreads]
+    entries = [(symbol(".", colour=INK, size=3), "one seed"), (symbol("o"), "mean")]
+    if any(config.spreads[metric.name].std is not None for config in drawn):
+        entries.append((symbol("_", size=9), "± std over seeds"))
+    if any(block.baseline is not None for block in blocks):
+        line = Line2D([], [], color=INK, linewidth=0.8, linestyle=DASHES)
+        entries.append((line, "mean of the baseline"))
+    legend(figure, entries)

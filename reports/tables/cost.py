@@ -1,0 +1,130 @@
+"""The table of measured costs: latency, throughput and memory beside what is counted.
+
+A row for each configuration, and for each setting that it was measured in, where these are several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.configs import ConfigRow, by_group
+from reports.costs import cost_notes, setting_text
+from reports.rows import StudyRows
+from reports.tables.base import MISSING, Cell, Column, Section, Table
+from reports.tables.scores import in_giga, scaled
+from sweep.tracking.measurements import Cost
+
+
+def cost_table(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
+    """Return the table of a study's measured costs; None if nothing was measured."""
+    costs = [cost for config in configs for cost in config.costs]
+    if not costs:
+        return None
+    giga = in_giga(configs)
+    several = len({cost.key for cost in costs}) > 1
+    trained = any(config.training_peak_gib is not None for config in configs)
+    sections = tuple(
+        Section(
+            title=group,
+            rows=tuple(
+                (
+                    *_counted(config, giga=giga),
+                    *_measured(cost),
+                    *([_training(config)] if trained else []),
+                    *([_setting(cost)] if several else []),
+                )
+                for config in members
+                for cost in config.costs or (None,)
+            ),
+        )
+        for group, members in by_group(configs).items()
+    )
+    return Table(
+        name="cost",
+        study=rows.study,
+        title="Measured costs",
+        columns=_columns(giga=giga, trained=trained, several=several),
+        sections=sections,
+        caption=_caption(rows, costs),
+        notes=cost_notes({trial.run_id: trial.costs for trial in rows.trials}),
+        records=[_record(config, cost) for config in configs for cost in config.costs],
+    )
+
+
+def _columns(*, giga: bool, trained: bool, several: bool) -> tuple[Column, ...]:
+    return (
+        Column(title="Method"),
+        Column(title="Backbone", names_group=True),
+        Column(title="Params", unit="M", kind="number"),
+        Column(title="MACs", unit="G" if giga else "M", kind="number"),
+        Column(title="Latency", unit="ms", kind="number"),
+        Column(title="IQR", unit="ms", kind="number"),
+        Column(title="Throughput", unit="images/s", kind="number"),
+        Column(title="IQR", unit="images/s", kind="number"),
+        Column(title="Peak memory", unit="GiB", kind="number"),
+        *([Column(title="In training", unit="GiB", kind="number")] if trained else []),
+        *([Column(title="Device")] if several else []),
+    )
+
+
+def _counted(config: ConfigRow, *, giga: bool) -> tuple[Cell, ...]:
+    return (
+        Cell(text=config.name, sort=config.name, runs=tuple(t.run_id for t in config.trials)),
+        Cell(text=config.backbone, sort=config.backbone),
+        scaled(config.params_true, 1e6, 3),
+        scaled(config.macs, 1e9, 3) if giga else scaled(config.macs, 1e6, 2),
+    )
+
+
+def _measured(cost: Cost | None) -> tuple[Cell, ...]:
+    if cost is None:
+        return (Cell(text=MISSING),) * 5
+    runs = (cost.run_id,)
+    return (
+        scaled(cost.latency_ms, 1, 2, runs),
+        scaled(cost.latency_iqr_ms, 1, 2, runs),
+        scaled(cost.images_per_second, 1, 0, runs),
+        scaled(cost.images_per_second_iqr, 1, 0, runs),
+        scaled(cost.peak_memory_gib, 1, 3, runs),
+    )
+
+
+def _training(config: ConfigRow) -> Cell:
+    return scaled(config.training_peak_gib, 1, 2, tuple(t.run_id for t in config.trials))
+
+
+def _setting(cost: Cost | None) -> Cell:
+    if cost is None:
+        return Cell(text=MISSING)
+    text = f"{setting_text(cost)}, batches of {cost.throughput_batch_size}"
+    return Cell(text=text, sort=text)
+
+
+def _caption(rows: StudyRows, costs: Sequence[Cost]) -> str:
+    where = f" on {setting_text(costs[-1])}" if len({cost.key for cost in costs}) == 1 else ""
+    batches = " or ".join(map(str, sorted({cost.throughput_batch_size for cost in costs})))
+    loads = sorted({f"{cost.load:.1f}" for cost in costs}, key=float)
+    detection = any(trial.settings.get("task") == "detection" for trial in rows.trials)
+    return (
+        f"Costs of {rows.study}: forward passes in eval mode"
+        f"{', without postprocessing' * detection}, measured{where} after a warm-up, the models "
+        f"taking turns. Latency: of one image. Throughput and peak memory: of batches of {batches}."
+        " Medians over the rounds, with the interquartile range (IQR) of all passes. Peak memory: "
+        "weights, images and what a pass makes of them. Parameters: all. Load of the host just "
+        f"before: {' to '.join(dict.fromkeys((loads[0], loads[-1])))}."
+    )
+
+
+def _record(config: ConfigRow, cost: Cost) -> dict[str, object]:
+    own = ("versions", "run_id")
+    return {
+        "method": config.name,
+        "backbone": config.trials[0].backbone,
+        "group": config.group,
+        "params_true": config.params_true,
+        "macs": config.macs,
+        **{key: value for key, value in vars(cost).items() if key not in own},
+        **{f"env.{key}": value for key, value in cost.versions.items()},
+        "training_peak_gib": config.training_peak_gib,
+        "run_id": cost.run_id,
+    }

@@ -1,0 +1,136 @@
+"""What MLflow's own pages show of a sweep: descriptions, and views that are set up already.
+
+A run's description is Markdown in a tag, and so is an experiment's. A view is the state of the page
+of runs (columns, order, filter, groups) as MLflow's "save as new view" keeps it, in a tag of the
+experiment; a link names it. Where another version of MLflow keeps views otherwise, the link leads
+to the same page without that state.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sweep.tracking import names
+from sweep.tracking.records import SweepRecord, TrialRecord
+
+VIEW = "mlflow.sharedViewState."
+TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+"""Else MLflow shows the experiment as one of prompts and traces."""
+REASON_LENGTH = 500
+"""Characters of a description that a reason has; the tag has more of it."""
+
+MEANINGS = {
+    "test_*": "on the test split: once, after the last epoch (`recipe.evaluate`: of which weights)",
+    "val_*": "on the validation split, after each epoch",
+    "best_val_*": "on the validation split, of the epoch that it chose",
+    "train_*": "on the training split, while each epoch trains",
+    "best_epoch": "the epoch that validation chose",
+    "lr": "learning rate of the first parameter group, as the epoch begins",
+    "epoch_seconds, train_seconds": "training of one epoch, of all; in seconds",
+    "images_per_second": "training, of each epoch",
+    "peak_memory_gib": "GPU memory that was allocated at once, in GiB (2^30 bytes)",
+    "params_true": "parameters, all",
+    "params_thop_like, params_no_norm": "parameters without GroupNorm's, without any norm's",
+    "macs, macs_fvcore": "multiply-accumulates of one image, forward: our count, fvcore's",
+}
+"""Of metrics that every trial has, whatever its task."""
+
+
+def experiment_tags(sweep: SweepRecord, experiment_id: str) -> dict[str, str]:
+    """Return the tags of a sweep's experiment: its description, and its views."""
+    views = _views(sweep)
+    links = " · ".join(f"[{title}]({_link(experiment_id, key)})" for key, title in TITLES.items())
+    return {
+        **TRAINING,
+        **{VIEW + key: json.dumps(state) for key, state in views.items()},
+        names.NOTE: f"{sweep.question}\n\n{links}",
+    }
+
+
+def sweep_note(sweep: SweepRecord, experiment_id: str, states: Iterable[str] = ()) -> str:
+    """Return the description of a sweep's parent run.
+
+    Args:
+        sweep: the sweep.
+        experiment_id: of the sweep.
+        states: of its trials, once it has ended.
+    """
+    meanings = {**{f"*_{name}": meaning for name, meaning in sweep.measures.items()}, **MEANINGS}
+    counts = ", ".join(f"{count} {state}" for state, count in Counter(states).most_common())
+    return "\n".join(
+        [
+            f"**{sweep.question}**",
+            "",
+            f"Trials: {counts}." if counts else "The sweep is running, or was cut off.",
+            "",
+            *(f"- [{title}]({_link(experiment_id, key)})" for key, title in TITLES.items()),
+            "",
+            f"`sweep report {sweep.study}` computes intervals and tests over the seeds, which "
+            "MLflow's pages do not: most differences between single runs are noise. The report is "
+            "then here, as the artifact `report/index.html`. `search_space.yaml` and `plan.json` "
+            "say what was to run, `environment.json` by which versions.",
+            "",
+            "| metric | what it is |",
+            "|---|---|",
+            *(f"| `{name}` | {meaning} |" for name, meaning in meanings.items()),
+        ]
+    )
+
+
+def trial_note(record: TrialRecord, state: str, reason: str = "") -> str:
+    """Return the description of a trial's run: what it is, where it stands, and why."""
+    trial = record.trial
+    lines = [f"{record.model}, seed {trial.seed}, on {trial.dataset}: **{state}**"]
+    if reason:
+        lines.append(f"```\n{reason[:REASON_LENGTH]}\n```")
+    if record.adjusted:
+        lines.append(f"Adjusted: {record.adjusted}")
+    return "\n\n".join(lines)
+
+
+TITLES = {
+    "trials": "All trials, best first",
+    "models": "Models, mean over seeds",
+    "ends": "How each trial ended",
+}
+"""Of the views, by their key."""
+
+
+def _views(sweep: SweepRecord) -> dict[str, dict[str, Any]]:
+    """Return the states of MLflow's page of runs, by the key that a link names each with."""
+    score = f"metrics.`test_{sweep.metric}`"
+    models = ["params.`backbone`", f"tags.`{names.MODULE}`"]
+    costs = ["metrics.`params_true`", "metrics.`macs`"]
+    order = {"orderByKey": score, "orderByAsc": sweep.ascending}
+    scores = [score, f"metrics.`best_val_{sweep.metric}`", *costs]
+    ends = [f"tags.`{tag}`" for tag in (names.STATE, names.REASON, names.ATTEMPTS, names.HOST)]
+    groups = {
+        "aggregateFunction": "average",
+        "groupByKeys": [{"mode": "tag", "groupByData": names.MODEL}],
+    }
+    return {
+        "trials": _state(order, [*scores, *models, "params.`seed`"]),
+        "models": {**_state(order, scores), "groupBy": groups},
+        "ends": _state({"orderByKey": f"tags.`{names.STATE}`", "orderByAsc": False}, ends),
+    }
+
+
+def _state(order: Mapping[str, Any], columns: list[str]) -> dict[str, Any]:
+    return {
+        "searchFilter": f"tags.`{names.KIND}` = 'trial'",
+        **order,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "selectedColumns": columns,
+    }
+
+
+def _link(experiment_id: str, view: str) -> str:
+    """Return the address of a view, on whatever server shows the description."""
+    query = f"viewStateShareKey={view}&workflowType=machine_learning"
+    return f"#/experiments/{experiment_id}/runs?{query}"
