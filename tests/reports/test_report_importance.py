@@ -83,11 +83,12 @@ def test_ped_anova_is_the_divergence_of_the_best(ela: Callable[..., StudyRows], 
     """The best tenth all have one of 2 levels, one of 3, and any of 4; p (q / p - 1)^2 is summed.
 
     p is 1 / L. Of one level seen, Optuna's prior makes (1 + 1/2, 1/2, ...) / (1 + L/2): for q 3/4
-    and 1/4 of two levels, 3/5, 1/5 and 1/5 of three. Sums: 0.25 and 0.32.
+    and 1/4 of two levels, 3/5, 1/5 and 1/5 of three. Sums: 0.25 and 0.32. The worst tenth would
+    have any of 3.
     """
     best = 1 if mode == "max" else -1
     rng = np.random.default_rng(0)
-    trials = list(_grid(lambda at: best * (at[0] + 0.1 * at[1] + 0.001 * rng.normal()), seeds=50))
+    trials = list(_grid(lambda at: best * (at[0] * (1 + at[1]) + 0.01 * rng.normal()), seeds=50))
     metrics = (Metric("top1", "Top-1 (%)" if best == 1 else "Error (%)", mode, 100),)
     shares = _importances(ela(trials, metrics=metrics))["PED-ANOVA"].shares
     assert shares is not None
