@@ -25,13 +25,13 @@ from reports.effects import (
     Effects,
     MainEffect,
     effects,
-    holm,
     interactions,
     main_effects,
     sentences,
 )
 from reports.factors import Family, families
 from reports.rows import StudyRows, TrialRow
+from reports.stats import holm
 from reports.tables.effects import effects_table, interactions_table
 
 Make = Callable[..., TrialRow]
@@ -209,18 +209,6 @@ def test_slope_over_few_values_that_never_repeat_is_a_line(ela: Callable[..., St
         0.45 * solution[1]
     )
     assert found["kernel_size 5 over 3"].difference == pytest.approx(solution[2])
-
-
-@pytest.mark.parametrize("count", [1, 2, 5, 30])
-def test_holm_is_that_of_statsmodels(count: int) -> None:
-    ps = np.random.default_rng(count).uniform(0, 0.2, count)
-    ps[: count // 3] = ps[0]
-    assert holm([*ps, None]) == [*multipletests(ps, method="holm")[1], None]
-
-
-def test_holm_of_nothing() -> None:
-    assert holm([]) == []
-    assert holm([None]) == [None]
 
 
 # What a design can tell --------------------------------------------------------------------------
