@@ -100,7 +100,8 @@ def _figure_text(rows: StudyRows) -> str:
 
 def _as_base(table: Table) -> base.Table:
     """Return the table in the form that the page shows."""
-    kinds: list[base.Kind] = [
+    costs: list[base.Kind] = ["text", "text", "number", "number", "number"]
+    scores: list[base.Kind] = ["spread"] * (len(table.header) - len(costs))
         "text",
         "text",
         *["number"] * 3,
@@ -112,7 +113,7 @@ def _as_base(table: Table) -> base.Table:
         title="Configurations",
         columns=tuple(
             base.Column(title=title, kind=kind)
-            for title, kind in zip(table.header, kinds, strict=True)
+            for title, kind in zip(table.header, [*costs, *scores], strict=True)
         ),
         sections=tuple(
             base.Section(
