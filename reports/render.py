@@ -100,20 +100,16 @@ def _figure_text(rows: StudyRows) -> str:
 
 def _as_base(table: Table) -> base.Table:
     """Return the table in the form that the page shows."""
-    costs: list[base.Kind] = ["text", "text", "number", "number", "number"]
-    scores: list[base.Kind] = ["spread"] * (len(table.header) - len(costs))
-        "text",
-        "text",
-        *["number"] * 3,
-        *["spread"] * (len(table.header) - 5),
-    ]
+    kinds: list[base.Kind] = ["text", "text"]
+    kinds += ["number"] * 3
+    kinds += ["spread"] * (len(table.header) - len(kinds))
     sections = zip(by_group(table.configs).values(), table.sections, strict=True)
     return base.Table(
         name="table",
         title="Configurations",
         columns=tuple(
             base.Column(title=title, kind=kind)
-            for title, kind in zip(table.header, [*costs, *scores], strict=True)
+            for title, kind in zip(table.header, kinds, strict=True)
         ),
         sections=tuple(
             base.Section(

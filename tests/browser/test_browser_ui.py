@@ -62,6 +62,7 @@ def test_mlflow_shows_the_report(tab: Tab, server: Server) -> None:
     tab.page.get_by_text("index.html").click(timeout=SLOW)
     shown = tab.page.frame_locator("iframe")
     expect(shown.get_by_role("heading", name="small", exact=True)).to_be_visible(timeout=SLOW)
+    expect(shown.get_by_text("MLflow follows no links")).to_be_visible()
     shown.get_by_role("button", name="Top-1 (%)").first.click()
     expect(shown.get_by_role("columnheader", name="Top-1 (%)").first).to_have_attribute(
         "aria-sort", "ascending"

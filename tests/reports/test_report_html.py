@@ -153,6 +153,14 @@ def test_a_table_has_its_marks_and_what_they_mean(page: Callable[..., Page]) -> 
     ]
 
 
+def test_of_many_notes_most_are_folded_and_all_are_there(page: Callable[..., Page]) -> None:
+    notes = tuple(f"note {number}." for number in range(12))
+    table = Table(name="t", title="T", columns=(), sections=(), caption="", notes=notes)
+    words = Parsed(render(page(tables=[table]))).words
+    assert all(note in words for note in notes)
+    assert words.index("note 7.") < words.index("4 more notes") < words.index("note 8.")
+
+
 @pytest.mark.parametrize(
     ("cell", "kind", "key"),
     [
