@@ -33,6 +33,8 @@ LONG = 40
 """Rows from which a table scrolls under its headings."""
 THEMED = {INK: "ink", PAPER: "paper", "#e4e4e4": "grid", "#0072b2": "blue"}
 """Colours of figures, and the variables that a page has for them: others are dark."""
+OPEN_NOTES = 8
+"""Notes on a table from which the others are folded away: of many trials many are to be said."""
 WIDE = 60
 """Characters from which a cell breaks into lines."""
 
@@ -116,6 +118,7 @@ def render(page: Page) -> str:
             meanings=MEANINGS,
             long=LONG,
             wide=WIDE,
+            open_notes=OPEN_NOTES,
         )
     )
 

@@ -10,6 +10,7 @@ const views = {};
 for (const section of document.querySelectorAll("[data-table]")) enhance(section);
 for (const note of document.querySelectorAll("[data-refresh]")) watch(note);
 for (const id of kept.open ?? []) document.getElementById(id)?.setAttribute("open", "");
+for (const note of document.querySelectorAll("[data-framed]")) note.hidden = window === top;
 if (kept.scroll !== undefined) addEventListener("load", () => scrollTo(0, kept.scroll));
 
 // A sandboxed frame, as MLflow shows artifacts in, has no storage: then nothing is kept.
@@ -63,7 +64,7 @@ function enhance(section) {
       arrange();
     });
   }
-  section.querySelector(".tools").hidden = false;
+  section.querySelector(".tools").hidden = rows.length < 2;
   arrange();
 
   function ariaSort(column) {

@@ -50,7 +50,10 @@ def test_a_mean_leads_to_the_comparison_of_its_runs(tab: Tab) -> None:
 
 def test_mlflow_lists_the_runs_of_the_sweep(tab: Tab, server: Server) -> None:
     tab.page.goto(sweep_page(server.address, "1", "small"))
-    expect(tab.page.get_by_text("3 matching runs")).to_be_visible(timeout=SLOW)
+    expect(tab.page.get_by_text("4 matching runs")).to_be_visible(timeout=SLOW)  # and the sweep's
+    tab.page.get_by_role("row").filter(has_text="small").get_by_role("button").first.click()
+    for name in ("seed 0", "seed 1", "seed 2"):
+        expect(tab.page.get_by_role("link", name=name)).to_be_visible()
 
 
 def test_mlflow_shows_the_report(tab: Tab, server: Server) -> None:
@@ -59,6 +62,7 @@ def test_mlflow_shows_the_report(tab: Tab, server: Server) -> None:
     tab.page.get_by_text("index.html").click(timeout=SLOW)
     shown = tab.page.frame_locator("iframe")
     expect(shown.get_by_role("heading", name="small", exact=True)).to_be_visible(timeout=SLOW)
+    expect(shown.get_by_text("MLflow follows no links")).to_be_visible()
     shown.get_by_role("button", name="Top-1 (%)").first.click()
     expect(shown.get_by_role("columnheader", name="Top-1 (%)").first).to_have_attribute(
         "aria-sort", "ascending"
