@@ -27,7 +27,7 @@ TOUCHING = 7
 """Typographic points from a point to its label, beyond which a leader joins them."""
 
 NEARER = 0.75
-"""Of the distance to any other point, that a label without a leader may be from its own."""
+"""Of the distance to any other point, that a label without a leader is from its own, if it can."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,15 @@ def place_labels(
     """
     candidates = [_around(*pair, unit) for pair in zip(anchors, sizes, strict=True)]
     free = [
-        _within(boxes, frame)
-        & ~overlapping(_grown(boxes, unit), obstacles).any(axis=1)
-        & ~_ambiguous(boxes, anchors, index, unit)
-        for index, boxes in enumerate(candidates)
+        _within(boxes, frame) & ~overlapping(_grown(boxes, unit), obstacles).any(axis=1)
+        for boxes in candidates
     ]
     placed: dict[int, Placed] = {}
     taken = np.empty((0, 4))
     for index in np.argsort([mask.sum() for mask in free], kind="stable"):
         boxes = candidates[index][free[index]]
         boxes = boxes[~overlapping(_grown(boxes, unit), taken).any(axis=1)]
+        boxes = boxes[np.argsort(_ambiguous(boxes, anchors, index, unit), kind="stable")]
         others = np.delete(anchors, index, axis=0)
         barriers = [p.box for p in placed.values()]
         leaders = [_samples(p.leader) for p in placed.values() if p.leader is not None]

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from reports.configs import ConfigRow, by_group
+from reports.costs import setting_text
 from reports.figures.labelling import Panel, place
 from reports.figures.style import (
     DASHES,
@@ -53,13 +54,11 @@ class Axis:
     of: Callable[[ConfigRow], float | None]
 
 
-def _latency(config: ConfigRow) -> float | None:
-    return None if config.cost is None else config.cost.latency_ms
-
-
 PARAMETERS = Axis("Parameters", (("M", 1e6), ("k", 1e3)), lambda config: config.params_thop_like)
 MACS = Axis("MACs", (("G", 1e9), ("M", 1e6)), lambda config: config.macs)
-LATENCY = Axis("Latency", (("ms", 1.0),), _latency)
+LATENCY = Axis(
+    "Latency", (("ms", 1.0),), lambda config: config.cost.latency_ms if config.cost else None
+)
 
 
 @dataclass(frozen=True)
@@ -105,16 +104,19 @@ def score_against(rows: StudyRows, configs: Sequence[ConfigRow], axis: Axis) -> 
 
 def caption(rows: StudyRows, axis: Axis) -> str:
     """Return what the figure shows, for those who do not see it and for its caption."""
-    cost = {
-        PARAMETERS.title: "parameters (thop's convention)",
-        MACS.title: "multiply-accumulates of one image",
-    }.get(axis.title, axis.title.lower())
     return (
-        f"Test {rows.compared.label} against {cost}, one panel per backbone. Marker: mean; bar: ± "
+        f"Test {rows.compared.label} against {_cost(rows, axis)}, one panel per backbone. Marker: mean; bar: ± "
         "sample standard deviation over seeds; small dots: single seeds; dashed: mean of the "
         "baseline; line: Pareto front of the means, whatever their noise; points on it have a dark "
         "rim. The values are in the table."
     )
+
+
+def _cost(rows: StudyRows, axis: Axis) -> str:
+    measured = next((trial.cost for trial in rows.trials if trial.cost is not None), None)
+    if axis is LATENCY and measured is not None:
+        return f"the median latency of one image ({setting_text(measured)})"
+    return "parameters (thop's convention)" if axis is PARAMETERS else "MACs of one image"
 
 
 def pareto_front(

@@ -1,88 +1,94 @@
+"""What all figures share: a module's look, room on a page, files; labels that touch nothing."""
+
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
-from reports import figures
-from reports.configs import config_rows
-from reports.figures import Layout, accuracy_against_parameters, collisions, save
-from reports.labels import overlapping, place_labels
-from reports.rows import StudyRows, TrialRow
-
-NAMES = [
-    *("baseline", "ELA-k3-g-ng16", "ELA-k5-g8-ng16", "ELA-k7-g8-ng32", "ELA-k5-g-ng32"),
-    *("ELA-k7-g-ng16", "EMA-G16", "EMA-G32", "CA-r16", "CA-r32", "SE-r16", "CBAM-r16"),
-]
-
-
-@pytest.fixture
-def awkward(trial: Callable[..., TrialRow], study: Callable[..., StudyRows]) -> StudyRows:
-    """Twelve modules within a thousand parameters and half a point."""
-    draw = random.Random(0)
-    trials = []
-    for index, name in enumerate(NAMES):
-        params, mean = 11_173_962 + 80 * index, 0.96 + 0.005 * draw.random()
-        trials += [
-            trial(name, seed, draw.gauss(mean, 0.004), params_thop_like=params) for seed in range(3)
-        ]
-    return study(trials)
+from reports.figures.labelling import Panel, collisions, place
+from reports.figures.style import (
+    COLOURS,
+    COLUMN,
+    MARKERS,
+    TEXT_WIDTH,
+    looks,
+    nothing,
+    pages,
+    panels,
+    save,
+    save_pages,
+    settle,
+    styled,
+)
+from reports.labels import place_labels, spread_out
 
 
-@pytest.mark.parametrize("equal", [False, True], ids=["nearly equal", "equal"])
-def test_labels_touch_nothing(awkward: StudyRows, equal: bool) -> None:
-    if equal:
-        trials = [vars(t) | {"params_thop_like": 11_173_962} for t in awkward.trials]
-        awkward = StudyRows(**vars(awkward) | {"trials": tuple(TrialRow(**t) for t in trials)})
-    panels: list[figures.Panel] = []
-    place = figures._place
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "_place", lambda panel: panels.append(panel) or place(panel))
-        figure = accuracy_against_parameters(awkward, config_rows(awkward))
-    figure.draw_without_rendering()
-    assert {label.get_text() for label in panels[-1].labels} == set(NAMES)
-    assert collisions(panels[-1]) == []
-    boxes = [text.get_window_extent().extents for text in _texts(figure)]
-    overlaps = np.triu(overlapping(np.array(boxes), np.array(boxes)), 1)
-    assert not overlaps.any()
+def test_42_modules_differ_in_colour_or_marker() -> None:
+    found = looks(f"module{i:02}" for i in range(42))
+    assert len(set(found.values())) == 43
+    assert (found["none"].marker, len(COLOURS) * len(MARKERS)) == ("o", 42)
 
 
-def test_where_there_is_no_room_names_are_left_to_the_table(awkward: StudyRows) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "LAYOUTS", (Layout(columns=2, height=1.2),))
-        figure = accuracy_against_parameters(awkward, config_rows(awkward))
-    assert not figure.axes[0].texts
+def test_a_look_depends_on_the_modules_of_a_report_alone() -> None:
+    assert looks(["se", "none", "ela"]) == looks(["ela", "se", "se"])
 
 
-def test_axes_have_units_and_backbones_panels(
-    trial: Callable[..., TrialRow], study: Callable[..., StudyRows]
+@pytest.mark.parametrize("names", list(itertools.combinations(("#000000", *COLOURS), 2)))
+@pytest.mark.parametrize("kind", ["deuteranopia", "protanopia"])
+def test_colours_stay_apart_for_colour_blind_readers(names: tuple[str, str], kind: str) -> None:
+    """By Viénot, Brettel and Mollon's projection (1999) of linear RGB."""
+    projections = {
+        "protanopia": [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]],
+        "deuteranopia": [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],
+    }
+    seen = [np.array(projections[kind]) @ _linear(name) for name in names]
+    first, second = (np.clip(colour, 0, 1) ** (1 / 2.2) for colour in seen)
+    assert np.abs(first - second).max() > 0.1
+
+
+def _linear(name: str) -> np.ndarray:
+    return (np.array([int(name[i : i + 2], 16) for i in (1, 3, 5)]) / 255) ** 2.2
+
+
+@pytest.mark.parametrize(("count", "most", "sizes"), [(0, 3, []), (3, 3, [3]), (7, 3, [2, 2, 3])])
+def test_pages_are_few_and_about_equally_full(count: int, most: int, sizes: list[int]) -> None:
+    found = list(pages(list(range(count)), most))
+    assert [len(page) for page in found] == sizes
+    assert [item for page in found for item in page] == list(range(count))
+
+
+@pytest.mark.parametrize(
+    ("count", "columns", "width", "across"),
+    [(1, 2, COLUMN, 1), (2, 2, TEXT_WIDTH, 2), (5, 4, TEXT_WIDTH, 3), (2, 4, COLUMN, 2)],
+)
+def test_a_figure_is_one_or_two_columns_wide(
+    count: int, columns: int, width: float, across: int
 ) -> None:
-    trials = [trial(n, 0, 0.9) for n in ("baseline", "ELA")]
-    trials += [trial("baseline", 0, 0.8, backbone="resnet50", params_true=25_000_000)]
-    rows = study(trials)
-    figure = accuracy_against_parameters(rows, config_rows(rows))
-    assert [axes.get_title("left") for axes in figure.axes] == ["ResNet-18", "ResNet-50"]
-    assert {axes.get_xlabel() for axes in figure.axes} == {"Parameters (M)"}
-    assert {axes.get_ylabel() for axes in figure.axes} == {"Test Top-1 (%)"}
+    with styled():
+        figure, axes = panels(count, columns, 2.0)
+    assert (len(axes), figure.get_figwidth()) == (count, width)
+    assert axes[0].get_subplotspec().get_gridspec().ncols == across
 
 
-def test_the_same_study_gives_the_same_files(awkward: StudyRows, tmp_path: Path) -> None:
+def test_the_same_figure_gives_the_same_files(tmp_path: Path) -> None:
     contents = []
     for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        figure = accuracy_against_parameters(awkward, config_rows(awkward))
-        paths = save(figure, tmp_path / name / "figure")
-        contents.append({path.name: path.read_bytes() for path in paths})
+        paths = save(nothing(), tmp_path / name)
+        contents.append({path.suffix: path.read_bytes() for path in paths})
     assert contents[0] == contents[1]
-    assert set(contents[0]) == {"figure.png", "figure.svg", "figure.pdf"}
+    assert set(contents[0]) == {".png", ".svg", ".pdf"}
+    assert b"/FontFile2" in contents[0][".pdf"]  # fonts are embedded, as outlines
+    assert b"/Type3" not in contents[0][".pdf"]
 
 
-def test_nothing_to_draw_is_said(study: Callable[..., StudyRows]) -> None:
-    figure = accuracy_against_parameters(study([]), ())
-    assert figure.texts[0].get_text() == "No trial has a result yet."
+def test_several_pages_are_numbered(tmp_path: Path) -> None:
+    assert {path.stem for path in save_pages([nothing()], tmp_path / "seeds")} == {"seeds"}
+    paths = save_pages([nothing(), nothing()], tmp_path / "seeds")
+    assert {path.stem for path in paths} == {"seeds_1", "seeds_2"}
 
 
 def test_a_label_takes_the_nearest_free_place() -> None:
@@ -99,14 +105,79 @@ def test_a_label_takes_the_nearest_free_place() -> None:
     assert none is None
 
 
-def _texts(figure: figures.Figure) -> list[figures.Text]:
-    axes = figure.axes[0]
-    ticks = [
-        label
-        for axis in (axes.xaxis, axes.yaxis)
-        for place, label in zip(axis.get_majorticklocs(), axis.get_ticklabels(), strict=True)
-        if min(axis.get_view_interval()) <= place <= max(axis.get_view_interval())
+def test_a_label_without_a_leader_is_beside_its_own_point() -> None:
+    """Between two points each label would be about as near to the other; both go outside."""
+    frame = np.array([0.0, 0.0, 200.0, 20.0])
+    points = np.array([[80.0, 10.0], [107.0, 10.0]])
+    placed = place_labels([(20.0, 8.0)] * 2, points, np.empty((0, 4)), frame, 1.0)
+    assert placed is not None
+    assert placed[0].box[2] < 80
+    assert placed[1].box[0] > 107
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_labels_of_random_points_touch_nothing(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    with styled():
+        figure, (axes,) = panels(1, 1, 4.0)
+        panel = Panel(axes)
+        for i in range(int(draw.integers(1, 16))):
+            x, y, half = draw.normal(), draw.normal(), draw.uniform(0, 0.4)
+            axes.errorbar(x, y, half)
+            panel.bar(x, y, half)
+            panel.label(x, y, f"Module-k{i}-{'g' * int(draw.integers(1, 12))}")
+        panel.freeze()
+        level = float(draw.normal())
+        panel.lines.append((axes.get_xlim()[0], level, axes.get_xlim()[1], level))
+        settle(figure)
+        assert place(panel)
+    assert collisions(panel) == []
+    frame = axes.get_window_extent().extents
+    boxes = np.array([label.get_window_extent().extents for label in panel.labels])
+    assert (boxes[:, :2] >= frame[:2]).all()
+    assert (boxes[:, 2:] <= frame[2:]).all()
+
+
+def test_labels_stay_between_the_sides_of_their_panel() -> None:
+    with styled():
+        figure, (axes,) = panels(1, 1, 2.0)
+        axes.set_xlim(0, 3)
+        axes.set_ylim(0, 1)
+        panel = Panel(axes, sides=(1.0, 2.0))
+        panel.points.append((1.95, 0.5, 1.0))
+        panel.label(1.95, 0.5, "ELA-S")
+        settle(figure)
+        assert place(panel)
+    (label,) = panel.labels
+    box = axes.transData.inverted().transform(label.get_window_extent().get_points())
+    assert box[:, 0].min() > 1.0
+    assert box[:, 0].max() < 2.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_spread_out_is_the_least_squares_solution(seed: int) -> None:
+    """Against a general solver with the constraints written out."""
+    draw = np.random.default_rng(seed)
+    wanted, gap = draw.uniform(0, 10, 6), 1.5
+    found = spread_out(wanted, gap, 0.0, 10.0)
+    order = np.argsort(wanted)
+    constraints = [
+        {"type": "ineq", "fun": lambda y, a=a, b=b: y[b] - y[a] - gap}
+        for a, b in itertools.pairwise(order)
     ]
-    legends = [text for legend in figure.legends for text in legend.get_texts()]
-    titles = [axes.xaxis.label, axes.yaxis.label, axes._left_title]
-    return [t for t in [*axes.texts, *ticks, *legends, *titles] if t.get_text()]
+    start = np.empty(6)
+    start[order] = np.arange(6) * gap
+    reference = minimize(
+        lambda y: ((y - wanted) ** 2).sum(),
+        start,
+        bounds=[(0, 10)] * 6,
+        constraints=constraints,
+        options={"ftol": 1e-12, "maxiter": 500},
+    )
+    assert reference.success
+    assert found == pytest.approx(reference.x, abs=1e-3)
+
+
+def test_without_room_labels_keep_their_gap() -> None:
+    found = spread_out(np.array([1.0, 1.0, 1.0]), 4.0, 0.0, 5.0)
+    assert found.tolist() == [0.0, 4.0, 8.0]
