@@ -138,7 +138,11 @@ def costs_by_model(runs: Iterable[RunRecord]) -> dict[str, tuple[Cost, ...]]:
     """
     found: dict[str, dict[object, Cost]] = {}
     for run in runs:
-        cost, settings = _cost(run), found.setdefault(key_of_run(run), {})
+        try:
+            cost = _cost(run)
+        except KeyError:  # of another version: its model counts as not measured
+            continue
+        settings = found.setdefault(key_of_run(run), {})
         settings.pop(cost.key, None)
         settings[cost.key] = cost
     return {model: tuple(settings.values()) for model, settings in found.items()}

@@ -130,6 +130,14 @@ def test_unfinished_measurement_is_none(uri: str, parent: str) -> None:
     assert read_study(uri, "small").measurements == ()
 
 
+def test_measurement_of_another_version_counts_as_none(uri: str, parent: str) -> None:
+    write_measurements(uri, "small", parent, [model()])
+    (run,) = read_study(uri, "small").measurements
+    other = replace(run, tags={k: v for k, v in run.tags.items() if k != names.CORES})
+    assert costs_by_model([other]) == {}
+    assert len(costs_by_model([other, run])) == 1
+
+
 def test_measurements_go_with_their_sweep(uri: str, parent: str) -> None:
     write_measurements(uri, "small", parent, [model()])
     remove_runs(uri, "small", [], "folder")
