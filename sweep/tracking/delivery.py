@@ -453,11 +453,8 @@ class Delivery:
                 names.FVCORE_MACS: result["fvcore"]["macs"],
             }
             timestamp = int(entry.ended * 1000)
-            metrics = [
-                Metric(k, v, timestamp, result["epochs"])
-                for k, v in numbers.items()
-                if v is not None
-            ]
+            # Step 0: MLflow draws bars of what was measured once, and curves of the rest.
+            metrics = [Metric(k, v, timestamp, 0) for k, v in numbers.items() if v is not None]
             tags.append(RunTag(names.DEVICE, result["environment"]["device"]))
             tags += [
                 RunTag(names.ENVIRONMENT + key, str(value))

@@ -45,11 +45,10 @@ MEANINGS = {
 def experiment_tags(sweep: SweepRecord, experiment_id: str) -> dict[str, str]:
     """Return the tags of a sweep's experiment: its description, and its views."""
     views = _views(sweep)
-    links = " · ".join(f"[{title}]({_link(experiment_id, key)})" for key, title in TITLES.items())
     return {
         **TRAINING,
         **{VIEW + key: json.dumps(state) for key, state in views.items()},
-        names.NOTE: f"{sweep.question}\n\n{links}",
+        names.NOTE: f"{sweep.question} {_links(experiment_id)}",
     }
 
 
@@ -70,7 +69,7 @@ def sweep_note(sweep: SweepRecord, experiment_id: str, states: Iterable[State] =
             "",
             f"Trials: {counts}." if counts else "The sweep is running, or was cut off.",
             "",
-            *(f"- [{title}]({_link(experiment_id, key)})" for key, title in TITLES.items()),
+            _links(experiment_id),
             "",
             f"`sweep report {sweep.study}` computes intervals and tests over the seeds, which "
             "MLflow's pages do not: most differences between single runs are noise. The report is "
@@ -134,7 +133,7 @@ def _state(order: Mapping[str, Any], columns: list[str]) -> dict[str, Any]:
     }
 
 
-def _link(experiment_id: str, view: str) -> str:
-    """Return the address of a view, on whatever server shows the description."""
-    query = f"viewStateShareKey={view}&workflowType=machine_learning"
-    return f"#/experiments/{experiment_id}/runs?{query}"
+def _links(experiment_id: str) -> str:
+    """Return links to the views, on whatever server shows them; in one line, or MLflow folds it."""
+    page = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    return " · ".join(f"[{t}]({page}&viewStateShareKey={key})" for key, t in TITLES.items())

@@ -90,7 +90,7 @@ def test_the_views_of_an_experiment_are_linked_and_name_what_its_runs_have(
         if key.startswith(VIEW)
     }
     linked = re.findall(
-        r"\(#/experiments/(\w+)/runs\?viewStateShareKey=(\w+)&", found.tags[names.NOTE]
+        r"\(#/experiments/(\w+)/runs\?[\w=]+&viewStateShareKey=(\w+)\)", found.tags[names.NOTE]
     )
     assert linked == [(found.experiment_id, key) for key in ("trials", "models", "ends")]
     assert set(views) == {"trials", "models", "ends"}
