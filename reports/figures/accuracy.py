@@ -105,10 +105,10 @@ def score_against(rows: StudyRows, configs: Sequence[ConfigRow], axis: Axis) -> 
 def caption(rows: StudyRows, axis: Axis) -> str:
     """Return what the figure shows, for those who do not see it and for its caption."""
     return (
-        f"Test {rows.compared.label} against {_cost(rows, axis)}, one panel per backbone. Marker: mean; bar: ± "
-        "sample standard deviation over seeds; small dots: single seeds; dashed: mean of the "
-        "baseline; line: Pareto front of the means, whatever their noise; points on it have a dark "
-        "rim. The values are in the table."
+        f"Test {rows.compared.label} against {_cost(rows, axis)}, one panel per backbone. Marker: "
+        "mean; bar: ± sample standard deviation over seeds; small dots: single seeds; dashed: mean "
+        "of the baseline; line: Pareto front of the means, whatever their noise; points on it have "
+        "a dark rim. The values are in the table."
     )
 
 
