@@ -1,6 +1,6 @@
 """Which differences between configurations the seeds show, and which they leave open.
 
-Every test of a report is the paired t test over the seeds that both configurations have: a seed
+Every test of a report is the paired t-test over the seeds that both configurations have: a seed
 fixes order of data, augmentation and initial weights of what they share. Holm's method corrects
 for the number of comparisons.
 """
@@ -39,7 +39,7 @@ class Contrast:
     family: int
     """Comparisons with a p-value in that family."""
     level: float
-    """Of Holm's strictest step in it: what ``p`` is below if the difference is shown first."""
+    """Of Holm's strictest step in it: a ``p`` below it is shown, whatever the others are."""
 
     @property
     def effect_size(self) -> float | None:

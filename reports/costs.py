@@ -41,7 +41,12 @@ def cost_notes(costs: Costs) -> tuple[str, ...]:
     last = last_costs(costs)
     if not last:
         return ()
-    return (*_on_settings(costs), *_on_occasions(last), *_on_missing(len(costs) - len(last)))
+    return (
+        *_on_settings(costs),
+        *_on_occasions(last),
+        *_on_load(last),
+        *_on_missing(len(costs) - len(last)),
+    )
 
 
 def _on_settings(costs: Costs) -> tuple[str, ...]:
@@ -69,7 +74,18 @@ def _on_occasions(last: Mapping[str, Cost]) -> tuple[str, ...]:
     )
 
 
+def _on_load(last: Mapping[str, Cost]) -> tuple[str, ...]:
+    busiest = max(last.values(), key=lambda cost: cost.load / cost.cores)
+    if busiest.load <= busiest.cores:
+        return ()
+    return (
+        "the host had other work while latency was measured (its load was up to "
+        f"{busiest.load:.1f} on {busiest.cores} cores): the interquartile ranges have it too",
+    )
+
+
 def _on_missing(count: int) -> tuple[str, ...]:
     if not count:
         return ()
-    return (f"the models of {count} trials have no measured cost: `sweep profile` measures them",)
+    trials = f"{count} trial{'s' * (count != 1)}"
+    return (f"{trials} without a measured cost of the model: `sweep profile` measures it",)

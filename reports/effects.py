@@ -32,15 +32,14 @@ from numpy.typing import NDArray
 
 from reports.configs import ConfigRow
 from reports.factors import Array, Factor, Family, Scale, families, text_of_level
+from reports.printed import amount, number, p_words
 from reports.rows import StudyRows
-from reports.summary import amount
-from reports.tables.scores import number
+from reports.stats import LEVEL, holm
 from sweep.tasks.base import Metric
 
 if TYPE_CHECKING:
     from statsmodels.regression.linear_model import RegressionResults
 
-ALPHA = 0.05
 ROUNDING = 1e-9
 """Residuals below this share of the scores are rounding, and show no noise."""
 SEED = "seed"
@@ -157,10 +156,10 @@ def sentences(found: Effects, metric: Metric) -> tuple[str, ...]:
     return (
         *(f"{effect.title}: {_words(effect, metric)}." for effect in found.main),
         *(
-            f"{test.title}: the effect of one depends on the other ({_certainty(test.p_holm)} "
+            f"{test.title}: the effect of one depends on the other ({p_words(test.p_holm)} "
             "after Holm): read the grid of both, not the effect of one."
             for test in found.interactions
-            if test.p_holm is not None and test.p_holm < ALPHA
+            if test.p_holm is not None and test.p_holm < LEVEL
         ),
     )
 
@@ -179,21 +178,11 @@ def joined(names: Sequence[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def p_text(p: float) -> str:
-    """Return a p-value as printed."""
-    return f"{p:.2g}" if p >= 0.001 else "< 0.001"
-
-
 def _words(effect: MainEffect, metric: Metric) -> str:
     if effect.difference is None or effect.margin is None or effect.p_holm is None:
         return f"cannot be told: {effect.reason}"
     difference = f"{number(effect.difference, metric, '+')} ± {amount(effect.margin, metric)}"
-    return f"{difference} (95 %; {_certainty(effect.p_holm)} after Holm)"
-
-
-def _certainty(p: float) -> str:
-    text = p_text(p)
-    return f"p {text}" if text.startswith("<") else f"p = {text}"
+    return f"{difference} (95 %; {p_words(effect.p_holm)} after Holm)"
 
 
 # The design --------------------------------------------------------------------------------------
@@ -318,7 +307,7 @@ def main_effects(family: Family) -> Iterator[MainEffect]:
         if reason:
             yield replace(effect, reason=reason)
             continue
-        low, high = design.fit.conf_int(ALPHA)[index]
+        low, high = design.fit.conf_int(LEVEL)[index]
         yield replace(
             effect,
             difference=float(design.fit.params[index]),
@@ -329,13 +318,15 @@ def main_effects(family: Family) -> Iterator[MainEffect]:
 
 
 def _obstacle(design: _Design, name: str, column: _Column) -> str:
-    """Return why a coefficient cannot be estimated: the fewest terms that stand in its way."""
-    others = [other for other in design.terms if other != name]
-    for count in range(1, len(others) + 1):
-        for left_out in combinations(others, count):
-            if design.without(left_out).can_tell(column):
-                return f"{joined(left_out)} changed with it"
-    return NO_SCORES
+    """Return why a coefficient cannot be estimated: the terms in its way, and none too many."""
+    in_the_way = [other for other in design.terms if other != name]
+    if not design.without(in_the_way).can_tell(column):
+        return NO_SCORES
+    for other in reversed(in_the_way):
+        fewer = [term for term in in_the_way if term != other]
+        if design.without(fewer).can_tell(column):
+            in_the_way = fewer
+    return f"{joined(in_the_way)} changed with it"
 
 
 def interactions(family: Family) -> Iterator[Interaction]:
@@ -409,17 +400,3 @@ def _corrected(found: Sequence[Tested]) -> tuple[Tested, ...]:
     """Return effects or tests with p by Holm's correction."""
     corrected = holm([one.p for one in found])
     return tuple(replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True))
-
-
-def holm(ps: Sequence[float | None]) -> list[float | None]:
-    """Return p-values with Holm's step-down correction over those that are not None.
-
-    As Holm has it (Scandinavian J. Statistics 6, 1979). statsmodels has it too, but collects all
-    garbage at every call: half a second within a report.
-    """
-    known = np.array([p for p in ps if p is not None], dtype=float)
-    order = np.argsort(known, kind="stable")
-    steps = np.maximum.accumulate(known[order] * np.arange(len(known), 0, -1))
-    known[order] = np.minimum(steps, 1)
-    corrected = iter(known.tolist())
-    return [None if p is None else next(corrected) for p in ps]

@@ -46,14 +46,13 @@ def provenance(rows: StudyRows) -> list[tuple[str, str]]:
             if key != "device" and value not in ("None", ""):
                 versions.setdefault(key, {})[value] = None
     return [
+        ("data set", settings_text(rows, "dataset")),
+        ("recipe", settings_text(rows, "recipe.")),
+        ("seeds", seeds(rows)),
         ("device", devices(rows)),
         *((key, ", ".join(values)) for key, values in versions.items()),
         ("sweep", rows.version),
         ("commit", rows.commit),
-        ("seeds", seeds(rows)),
-        ("data set", settings_text(rows, "dataset")),
-        ("recipe", settings_text(rows, "recipe.")),
-        ("MLflow parent run", rows.parent_id),
     ]
 
 

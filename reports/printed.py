@@ -59,6 +59,12 @@ def probability_text(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
+def p_words(p: float) -> str:
+    """Return a p-value as a sentence has it ("p = 0.01", "p < 0.001")."""
+    text = probability_text(p)
+    return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
+
+
 def spread_cell(
     spread: Spread | None,
     metric: Metric,

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from reports.configs import ConfigRow, config_rows
-from reports.figures.accuracy import PARAMETERS, score_against
-from reports.figures.style import nothing, save_pages
-from reports.html import page
+from reports.drawing import FIGURES, Figures, draw
+from reports.effects import Effects, effects, sentences
+from reports.figures.style import save_pages
+from reports.formats.comma_separated import comma_separated
+from reports.formats.latex import latex
+from reports.formats.markdown import markdown
+from reports.html import Drawing, Page, render
+from reports.importance import importances
 from reports.rows import StudyRows, study_rows
+from reports.sources import Source
 from reports.summary import summarise
-from reports.tables.scores import Table, comma_separated, latex, markdown
+from reports.tables.base import Table
+from reports.tables.comparisons import comparisons
+from reports.tables.cost import cost_table
+from reports.tables.effects import effects_table, interactions_table
+from reports.tables.importance import importance_table
+from reports.tables.scores import scores
 from reports.writing import writing_to
-from sweep.tracking.reading import StudyRecord
 
-FIGURE = "accuracy_vs_params"
+FORMATS = {".md": markdown, ".tex": latex, ".csv": comma_separated}
+TABLES = ("table", "comparisons", "effects", "interactions", "importance", "cost")
+PAGE = "index.html"
 
 
-def write_report(
-    record: StudyRecord, target: Path, *, refresh: int | None = None
-) -> Iterator[Path]:
-    """Write the report of a study: table.md, .tex, .csv, accuracy_vs_params.* and index.html.
+def write_report(source: Source, target: Path, *, refresh: int | None = None) -> Iterator[Path]:
+    """Write the report of a study: its tables and figures, each in every format, and index.html.
 
-    Every file is whole, or the one that was there before.
+    Every file is whole, or the one that was there before; what an earlier report had, and this one
+    has not, goes last.
 
     Args:
-        record: the study, as a store or an export has it.
+        source: of the study.
         target: folder to write to; created if it is not there.
         refresh: seconds after which the page loads itself again; None if it is the last one.
 
@@ -35,35 +47,75 @@ def write_report(
         The path of each file, once it is written.
 
     Raises:
-        UserError: the folder cannot be written to.
+        UserError: the folder cannot be written to, or the store does not answer.
     """
-    rows = study_rows(record)
+    rows = study_rows(source.record)
     configs = config_rows(rows)
-    table = Table(rows, configs)
+    found = effects(rows, configs)
+    figures = draw(source, rows, configs, found)
+    tables = _tables(rows, configs, found)
     with writing_to(target):
-        yield from _written(rows, configs, table, target, refresh)
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target, prefix=".report-") as scratch:
+            draft = Path(scratch)
+            drawings = [d for figure in figures for d in _save(figure, draft)]
+            for table in tables:
+                for suffix, text in FORMATS.items():
+                    _write(draft / f"{table.name}{suffix}", text(table))
+            page = Page(
+                rows=rows,
+                configs=configs,
+                summary=summarise(rows, configs),
+                effects=sentences(found, rows.compared),
+                drawings=drawings,
+                tables=tables,
+                files=sorted(path.name for path in draft.iterdir()),
+                server=source.server,
+                refresh=refresh,
+            )
+            _write(draft / PAGE, render(page))
+            written = [path.replace(target / path.name) for path in sorted(draft.iterdir())]
+            yield from written
+        _remove_stale(target, written)
 
 
-def _written(
-    rows: StudyRows,
-    configs: Sequence[ConfigRow],
-    table: Table,
-    target: Path,
-    refresh: int | None,
-) -> Iterator[Path]:
-    target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target, prefix=".report-") as scratch:
-        draft = Path(scratch)
-        drawn = score_against(rows, configs, PARAMETERS) or (nothing(),)
-        figures = save_pages(drawn, draft / FIGURE)
-        svg = next(p for p in figures if p.suffix == ".svg").read_text(encoding="utf-8")
-        texts = {
-            "table.md": markdown(table),
-            "table.tex": latex(table),
-            "table.csv": comma_separated(table),
-            "index.html": page(table, summarise(rows, configs), svg, refresh),
-        }
-        for name, text in texts.items():
-            (draft / name).write_text(text, encoding="utf-8", newline="\n")
-        for path in [*figures, *(draft / name for name in texts)]:
-            yield path.replace(target / path.name)
+def _tables(rows: StudyRows, configs: Sequence[ConfigRow], found: Effects) -> list[Table]:
+    """Return the tables that have something to show, the main one always."""
+    tables = (
+        scores(rows, configs),
+        comparisons(rows, configs),
+        effects_table(rows, found),
+        interactions_table(rows, found),
+        importance_table(rows, importances(rows, configs)),
+        cost_table(rows, configs),
+    )
+    return [table for table in tables if table is not None]
+
+
+def _save(figures: Figures, folder: Path) -> Iterator[Drawing]:
+    """Write the pages of a figure; yield them as the report's page shows them."""
+    paths = save_pages(figures.pages, folder / figures.name)
+    for number, path in enumerate((p for p in paths if p.suffix == ".svg"), start=1):
+        several = f", {number} of {len(figures.pages)}" if len(figures.pages) > 1 else ""
+        yield Drawing(
+            name=path.stem,
+            title=figures.title + several,
+            caption=figures.caption,
+            svg=path.read_text(encoding="utf-8"),
+            folded=figures.folded,
+        )
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _remove_stale(target: Path, written: Sequence[Path]) -> None:
+    """Remove what an earlier report left, and this one has not written."""
+    ours = re.compile(
+        rf"({'|'.join(TABLES)})\.(md|tex|csv)|({'|'.join(FIGURES)})(_\d+)?\.(png|svg|pdf)"
+    )
+    names = {path.name for path in written}
+    for path in target.iterdir():
+        if ours.fullmatch(path.name) and path.name not in names:
+            path.unlink()

@@ -32,7 +32,7 @@ Split = Literal["test", "best_val"]
 
 SEQUENTIAL = (
     "How many seeds there are was decided by a sequential test on the way: the answers above "
-    "account for that, the spreads, intervals, p values and the bold print do not."
+    "account for that, the spreads, intervals, p-values and the bold print do not."
 )
 BASELINE = "none"
 """The attention module that is none."""
@@ -46,6 +46,7 @@ NESTED = {
 }
 """Fields of a row that are several columns of a frame, and what these begin with."""
 DIGESTS = ("dataset.files", "dataset.annotations")
+"""Settings that are text, even where one has no letter."""
 OF_THE_MODEL = ("backbone", "stem", "weights", "attention", "sites", "seed")
 """Parameters of a run that have a field of their own; the hyperparameters have one too."""
 
@@ -56,6 +57,8 @@ class TrialRow:
 
     trial_id: str
     run_id: str
+    experiment_id: str
+    """In MLflow; another one than the study's where another sweep made the run."""
     backbone: str
     stem: str
     weights: str
@@ -114,6 +117,8 @@ class StudyRows:
     refused: tuple[Refusal, ...]
     refused_complete: bool
     parent_id: str
+    experiment_id: str
+    """Of the parent run."""
     version: str
     """Of this package, when the sweep ran."""
     commit: str
@@ -159,6 +164,7 @@ def study_rows(record: StudyRecord) -> StudyRows:
         refused=record.refused,
         refused_complete=record.refused_complete,
         parent_id=record.parent.run_id,
+        experiment_id=record.parent.experiment_id,
         version=tags.get(names.VERSION, "unknown"),
         commit=tags.get(names.COMMIT, "unknown"),
         notes=(
@@ -189,7 +195,9 @@ def trials_frame(trials: Iterable[TrialRow]) -> pd.DataFrame:
         found = [_several(trial, part) for trial in trials]
         keys = dict.fromkeys(key for mapping in found for key in mapping)
         for key in keys if part == "hyperparameters" else sorted(keys):
-            columns[prefix + key] = [_typed(key, mapping.get(key)) for mapping in found]
+            values = [mapping.get(key) for mapping in found]
+            typed = part in ("settings", "chosen") and key not in DIGESTS
+            columns[prefix + key] = [_value(str(v)) for v in values] if typed else values
     return pd.DataFrame({name: _series(values) for name, values in columns.items()})
 
 
@@ -199,11 +207,6 @@ def _several(trial: TrialRow, part: str) -> Mapping[str, Value]:
         return getattr(trial, part)  # type: ignore[no-any-return]
     cost = vars(trial.cost) if trial.cost is not None else {}
     return {key: value for key, value in cost.items() if key not in ("versions", "run_id")}
-
-
-def _typed(key: str, value: Value) -> Value:
-    """Return a setting as the number that its text is; a digest stays text, all digits or not."""
-    return _value(value) if isinstance(value, str) and key not in DIGESTS else value
 
 
 def _series(values: Sequence[Value]) -> pd.Series[Any]:
@@ -218,11 +221,13 @@ def _series(values: Sequence[Value]) -> pd.Series[Any]:
 
 
 def _trial(run: RunRecord, study: str, label: str, searched: Sequence[str]) -> TrialRow:
-    costs = {name: _count(run, name) for name in (*names.COST_METRICS, names.FVCORE_MACS)}
+    counted = (*names.COST_METRICS, names.FVCORE_MACS)
+    costs: dict[str, Any] = {name: _count(run, name) for name in counted}
     chosen = {key: run.params[key] for key in searched if key in run.params}
     return TrialRow(
         trial_id=run.tags.get(names.TRIAL_ID, ""),
         run_id=run.run_id,
+        experiment_id=run.experiment_id,
         backbone=run.params["backbone"],
         stem=run.params["stem"],
         weights=run.params["weights"],
@@ -249,6 +254,8 @@ def _trial(run: RunRecord, study: str, label: str, searched: Sequence[str]) -> T
             for key, value in run.tags.items()
             if key.startswith(names.ENVIRONMENT)
         },
+        cost=None,
+        costs=(),
         **costs,
     )
 

@@ -1,7 +1,7 @@
 """Statistics of plain numbers over seeds: means and their intervals, and tests of differences.
 
 Seeds are few, and their scores are counts over a test split: what has no spread, or too few values,
-has no interval and no p value here, where a formula would claim certainty.
+has no interval and no p-value here, where a formula would claim certainty.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scipy.special import ncfdtr, poch, stdtr, stdtrit
 CONFIDENCE = 0.95
 """Of every interval."""
 LEVEL = 0.05
-"""A corrected p value below it shows a difference."""
+"""A corrected p-value below it shows a difference."""
 POWER = 0.8
 """Probability with which the seeds that are needed show the difference."""
 MOST_SEEDS = 1000
@@ -85,13 +85,14 @@ class Spread:
 
 def spread(values: Sequence[float]) -> Spread:
     """Return mean, sample standard deviation and range of at least one value."""
-    std = statistics.stdev(values) if len(values) > 1 else None
-    mean = statistics.fmean(values)
-    return Spread(len(values), mean, std, min(values), max(values), tuple(values))
+    n, mean, low, high = len(values), statistics.fmean(values), min(values), max(values)
+    std = math.dist(values, [mean] * n) / math.sqrt(n - 1) if n > 1 else None
+    equal = n > 1 and low == high  # the mean of equal values is rounded
+    return Spread(n, mean, 0.0 if equal else std, low, high, tuple(values))
 
 
 def paired_p(differences: Spread) -> float | None:
-    """Return the p value of the two-sided paired t test; None where the interval is."""
+    """Return the p-value of the two-sided paired t-test; None where the interval is."""
     if not differences.std:
         return None
     t = differences.mean / (differences.std / math.sqrt(differences.n))
@@ -130,27 +131,28 @@ def improvement(
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
-    """Return p values corrected for each other by Holm's step-down method; what is None stays so.
+    """Return p-values corrected for each other by Holm's step-down method; what is None stays so.
 
     The probability of calling any true equality a difference is at most ``LEVEL``, however the
     tests depend on each other (S. Holm, A simple sequentially rejective multiple test procedure,
-    Scand. J. Stat. 6, 1979).
+    Scand. J. Stat. 6, 1979). statsmodels' multipletests says the same, and collects all garbage of
+    the process at every call.
     """
-    known = [p for p in ps if p is not None]
-    if not known:
-        return list(ps)
-    from statsmodels.stats.multitest import multipletests
-
-    corrected = iter(multipletests(known, method="holm")[1])
-    return [None if p is None else float(next(corrected)) for p in ps]
+    known = np.array([p for p in ps if p is not None])
+    order = np.argsort(known)
+    stepped = np.maximum.accumulate(known[order] * np.arange(len(known), 0, -1))
+    corrected = np.empty(len(known))
+    corrected[order] = np.minimum(stepped, 1)
+    remaining = iter(corrected.tolist())
+    return [None if p is None else next(remaining) for p in ps]
 
 
 def seeds_needed(differences: Spread, level: float) -> int | None:
-    """Return how many seeds a two-sided paired t test needs to show a difference as observed.
+    """Return how many seeds a two-sided paired t-test needs to show a difference as observed.
 
     It shows it with probability ``POWER`` if the true mean and standard deviation are the observed
-    ones, which few seeds know badly. statsmodels' TTestPower says the same, at a hundred times the
-    cost.
+    ones, which few seeds know badly. statsmodels' TTestPower says the same where it knows the
+    noncentral t; far in a tail it does not (4 seeds for 8, at d = 4 and a level of 0.05 / 700).
 
     Args:
         differences: paired.
@@ -167,7 +169,7 @@ def seeds_needed(differences: Spread, level: float) -> int | None:
 
 
 def _power(effect: float, n: int, level: float) -> float:
-    """Return the probability that a two-sided paired t test shows an effect: t² is noncentral F.
+    """Return the probability that a two-sided paired t-test shows an effect: t² is noncentral F.
 
     scipy's noncentral t is no number in a tail; its noncentral F is none only where this is 1, and
     so is not below ``POWER`` either.

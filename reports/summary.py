@@ -20,7 +20,7 @@ from reports.printed import (
     interval_text,
     metric_name,
     number,
-    probability_text,
+    p_words,
     seeds_text,
     unit,
     unit_of_change,
@@ -76,8 +76,8 @@ def sentence(contrast: Contrast, aside: str = "") -> str:
         apart = f"differs from {other} by {amount(found.mean, metric, '+')}"
         equal = apart if found.mean else f"scores exactly what {other} does"
         if found.n == 1:
-            return f"{subject} {equal} in the one seed that both have, and one seed shows no noise"
-        return f"{subject} {equal} in each of {_seeds(contrast)}, and equal ones show no noise"
+            return f"{subject} {equal} in the one seed that both have, which shows no noise"
+        return f"{subject} {equal} in each of {_seeds(contrast)}: equal ones show no noise"
     size = _plus_minus(found, metric, unit_of_change(metric), "+")
     text = (
         f"for {subject} no difference from {other} can be shown with n = {found.n} "
@@ -114,7 +114,7 @@ def _finding(
     rest = [contrasts[id(m)] for m in members if m is not config and id(m) in contrasts]
     said += _others(rest)
     if SEQUENTIAL in rows.notes:
-        said.append("The p-values do not account for seeds that a sequential test asked for")
+        said.append("These p-values do not account for seeds that a sequential test asked for")
     return f"{group}: {'. '.join(said)}."
 
 
@@ -146,7 +146,8 @@ def _rank(config: ConfigRow, standing: Standing, others: int) -> list[str]:
     if standing.best is not None:
         return ["It is better than every other configuration, beyond the noise"]
     if len(standing.tied) == others:
-        return [f"It cannot be told from {'any of ' if others > 1 else ''}the {others} others"]
+        any_other = f"any of the {others} others" if others > 1 else "the other one"
+        return [f"It cannot be told from {any_other}"]
     above = [c.other for c in standing.contrasts if c.better is c.opponent(config)]
     said = [f"On test, {_named(above)} did better, beyond the noise"] if above else []
     if standing.tied:
@@ -174,10 +175,9 @@ def _others(contrasts: Sequence[Contrast]) -> list[str]:
     better = [c.config for c in contrasts if c.better is c.config]
     worse = [c.config for c in contrasts if c.better is c.other]
     if not better and not worse:
-        who = "none of the" if len(contrasts) > 1 else "the"
-        return [
-            f"Against the baseline, {who} {_plural(len(contrasts), 'other')} shows a difference"
-        ]
+        count = len(contrasts)
+        who = f"none of the {count} others shows a" if count > 1 else "the other one shows no"
+        return [f"Against the baseline, {who} difference"]
     told = [
         f"{len(found)} {'is' if len(found) == 1 else 'are'} {word} beyond the noise "
         f"({_named(found)})"
@@ -219,8 +219,8 @@ def _seeds(contrast: Contrast) -> str:
 
 def _p(contrast: Contrast) -> str:
     """Return the corrected p-value, and what it was corrected for."""
-    text = probability_text(contrast.p_holm)
-    p = f"p {text[0]} {text[1:]}" if text.startswith("<") else f"p = {text}"
+    assert contrast.p_holm is not None
+    p = p_words(contrast.p_holm)
     if contrast.config.baseline is not contrast.other:
         return f"{p} after Holm's correction and one for the choice"
     if contrast.family == 1:
@@ -253,7 +253,8 @@ def _trials(rows: StudyRows) -> str:
 def _warnings(rows: StudyRows, groups: Mapping[str, Sequence[ConfigRow]]) -> list[str]:
     warnings = []
     if not rows.trials:
-        warnings.append("No trial of this study has started.")
+        left_out = "No whole trial of this study can be reported yet."
+        warnings.append(left_out if rows.notes else "No trial of this study has started.")
     infinite = sum(t.status == "done" and t.score(rows.compared.name) is None for t in rows.trials)
     if infinite:
         name = metric_name(rows.compared)
@@ -286,8 +287,8 @@ def _gaps(configs: Sequence[ConfigRow], rows: StudyRows) -> list[str]:
         gaps.append("one seed shows no spread, and no difference can be told from chance")
     elif len(counts) > 1:
         gaps.append(
-            f"configurations have from {min(counts)} to {max(counts)} seeds; two are compared over "
-            "those that both have"
+            f"configurations have from {min(counts)} to {max(counts)} seeds: validation chooses by "
+            "the mean over all of one, and two are compared over those that both have"
         )
     return gaps
 

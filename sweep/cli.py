@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from sweep.errors import UserError
+from sweep.tracking.links import HOST, PORT
 
 if TYPE_CHECKING:
     from sweep.measuring import PrecisionName
@@ -228,6 +229,7 @@ def retry(study: str, folder: Path, failed: bool, runner: RunnerKind, wait: bool
     type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
     default="fp32",
     show_default=True,
+    help="That models compute in, by autocast; tf32 is of NVIDIA GPUs.",
 )
 @click.option("--again", is_flag=True, help="Also what was measured in the same way before.")
 def profile(
@@ -357,30 +359,32 @@ def report(
     end.
     """
     from reports.render import write_report
+    from reports.sources import Source
     from reports.watching import watch
     from sweep.printing import store_line
     from sweep.tracking.store import tracking_uri as resolve
     from sweep.tracking.uploading import upload_report
 
     uri = resolve(folder, tracking_uri)
+    store = None if _is_export(study) else uri
+    if seconds is not None and store is None:
+        raise UserError(f"--watch looks for news in a store; {study} is a file")
     record = _read(study, uri)
     target = output or folder / "reports" / record.study
-    if seconds is not None and _is_export(study):
-        raise UserError(f"--watch looks for news in a store; {study} is a file")
     if seconds is not None:
         record = watch(
             lambda: _read(study, uri),
-            lambda record: list(write_report(record, target, refresh=seconds)),
+            lambda record: list(write_report(Source(record, uri), target, refresh=seconds)),
             seconds,
             click.echo,
         )
     paths = []
-    for path in write_report(record, target):
+    for path in write_report(Source(record, store), target):
         click.echo(path)
         paths.append(path)
     click.echo(f"report: {target / 'index.html'}")
-    if not _is_export(study):
-        upload_report(uri, record.parent.run_id, target, paths)
+    if store is not None:
+        upload_report(store, record.parent.run_id, target, paths)
         click.echo(store_line(uri, folder))
 
 
@@ -434,10 +438,64 @@ def export(
 
 
 @cli.command()
+@click.argument("study")
 @working_folder
 @store_option
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=5000, show_default=True)
+@click.option(
+    "--images",
+    type=click.IntRange(1, 10),
+    default=5,
+    show_default=True,
+    help="How many: the first test image of each of so many classes.",
+)
+@click.option("--backbone", help="Only this one; by default all of the sweep.")
+@click.option(
+    "--module",
+    "modules",
+    multiple=True,
+    metavar="LABEL",
+    help="Beside the baseline, as tables print it; by default the first of every kind.",
+)
+def gradcam(
+    study: str,
+    folder: Path,
+    tracking_uri: str | None,
+    images: int,
+    backbone: str | None,
+    modules: tuple[str, ...],
+) -> None:
+    """Compute what the models of a sweep look at, for its report.
+
+    Grad-CAM of the baseline and of models with attention on the same test images, as in Figure 3
+    of the ELA paper; of trials whose weights are in MLflow (`keep_checkpoints: best`). The result
+    takes the place of the last one.
+    """
+    from reports.configs import config_rows
+    from reports.explained import explained
+    from reports.rows import study_rows
+    from sweep.gradcam import explain
+    from sweep.tracking.gradcam import log_gradcam
+    from sweep.tracking.reading import read_study
+    from sweep.tracking.store import tracking_uri as resolve
+
+    uri = resolve(folder, tracking_uri)
+    rows = study_rows(read_study(uri, study))
+    found = explain(explained(rows, config_rows(rows), backbone, modules), uri, images)
+    log_gradcam(uri, rows.parent_id, found)
+    for comparison in found.comparisons:
+        shown = ", ".join(model.name for model in comparison.models)
+        layer, seed = comparison.layer.name, comparison.seed
+        click.echo(f"{comparison.group}, {layer}, seed {seed}: {shown}")
+    for line in found.left_out:
+        click.echo(f"left out: {line}")
+    click.echo(f"kept with the sweep in MLflow; `sweep report {study}` shows it")
+
+
+@cli.command()
+@working_folder
+@store_option
+@click.option("--host", default=HOST, show_default=True)
+@click.option("--port", default=PORT, show_default=True)
 def ui(folder: Path, tracking_uri: str | None, host: str, port: int) -> None:
     """Browse the runs in MLflow's own pages."""
     import socket
@@ -458,6 +516,8 @@ def ui(folder: Path, tracking_uri: str | None, host: str, port: int) -> None:
     arguments = ["-m", "mlflow", "server", "--backend-store-uri", uri]
     arguments += ["--artifacts-destination", artifact_root(folder).as_uri()]
     arguments += ["--host", host, "--port", str(port)]
+    arguments += ["--workers", "1"]  # for one reader; each takes seconds to start, and 250 MB
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # judges of LLMs
     os.execv(sys.executable, [sys.executable, *arguments])
 
 

@@ -144,19 +144,22 @@ def measure(
         meter: measures one model for one round.
         tell: is told how far it is.
     """
-    around: dict[str, Any] = {
-        **vars(meter.setting),
-        "host": platform.node(),
-        "load": os.getloadavg()[0],  # before there is any of this process
-        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    begun = datetime.now(UTC).isoformat(timespec="seconds")
     failures: dict[str, str] = {}
-    rounds = []
+    rounds, loads = [], []
     for turn in range(ROUNDS):
         tell(f"round {turn + 1} of {ROUNDS}")
         rounds.append(_visit(models, meter.sample, failures))
+        loads.append(os.getloadavg()[0])
     tell("memory")
     peaks = _visit(models, meter.peak, failures)
+    around: dict[str, Any] = {
+        **vars(meter.setting),
+        "host": platform.node(),
+        "cores": os.cpu_count() or 1,
+        "load": max(loads),
+        "measured": begun,
+    }
     measured = []
     for key, peak in peaks.items():
         numbers = _numbers([found[key] for found in rounds], meter.batch_size)
@@ -189,7 +192,7 @@ def _visit(
     return found
 
 
-def _numbers(rounds: Sequence[Samples], batch_size: int) -> dict[str, float]:
+def _numbers(rounds: Sequence[Samples], batch_size: int) -> dict[str, Any]:
     single = summarise([samples.single for samples in rounds], 1)
     batch = summarise([samples.batch for samples in rounds], batch_size)
     return {

@@ -122,7 +122,7 @@ def show_measured(
 ) -> None:
     """Print what models cost: medians, with the interquartile range behind."""
     table = Table("model", box=None)
-    for heading in ("latency (ms)", "IQR", "images/s", "IQR", "peak memory (GiB)"):
+    for heading in ("latency (ms)", "IQR", "images/s", "IQR", "peak memory (MiB)"):
         table.add_column(heading, justify="right")
     for model in measured:
         cost = model.cost
@@ -132,7 +132,7 @@ def show_measured(
             f"{cost.latency_iqr_ms:.2f}",
             f"{cost.images_per_second:.0f}",
             f"{cost.images_per_second_iqr:.0f}",
-            f"{cost.peak_memory_gib:.3f}",
+            f"{1024 * cost.peak_memory_gib:.1f}",
         )
     console.print(table)
     for name, reason in failures.items():

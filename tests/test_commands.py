@@ -265,3 +265,64 @@ def test_a_sweep_that_runs_is_left_alone(ids: tuple[str, str], ledger: Ledger) -
     assert (result.code, result.err.splitlines()[1:]) == (2, [])
     assert f"cannot be removed now: process {pid} on " in result.err
     assert set(ledger.trial_ids()) == set(ids)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measuring takes one short round; what it finds is not looked at."""
+    monkeypatch.setattr("sweep.measuring.ROUNDS", 1)
+    monkeypatch.setattr("sweep.measuring.SECONDS", 0.001)
+
+
+def cost_runs() -> list[Any]:
+    client = open_client(f"sqlite:///{Path('sweeps/mlflow.db').absolute()}")
+    return list(find_runs(client, f"tags.`{names.KIND}` = 'cost'"))
+
+
+@pytest.mark.usefixtures("quick")
+def test_profile_measures_every_model_once() -> None:
+    first = call("profile", "small", "--batch-size", "2")
+    assert (first.code, first.err) == (0, "")
+    assert "small: 2 models, 2 to measure on " in first.out
+    assert "mobilenet_v2 ELA-L" in first.out
+    assert len(cost_runs()) == 2
+    assert all(run.data.metrics["latency_ms"] > 0 for run in cost_runs())
+    assert "2 models, 0 to measure" in call("profile", "small", "--batch-size", "2").out
+    assert len(cost_runs()) == 2
+    assert "2 models, 2 to measure" in call("profile", "small", "--batch-size", "2", "--again").out
+    assert "2 models, 2 to measure" in call("profile", "small", "--batch-size", "3").out
+    assert call("report", "small").code == 0
+    assert call("rm", "small", "--yes").code == 0
+    assert cost_runs() == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_profile_of_a_sweep_that_runs_warns() -> None:
+    with held(Path("sweeps/studies/small/lock")) as pid:
+        result = call("profile", "small", "--batch-size", "1")
+    assert result.code == 0
+    assert f"warning: it is run by process {pid} on " in result.err
+    assert "which disturbs what is measured" in result.err
+
+
+@pytest.mark.usefixtures("quick")
+def test_model_that_cannot_be_measured_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> int:
+        raise RuntimeError("no room\nat all")
+
+    monkeypatch.setattr("sweep.measuring.measure_memory", full)
+    result = call("profile", "small", "--batch-size", "1")
+    assert result.code == 1
+    assert "not measured: mobilenet_v2 baseline: no room" in result.out
+    assert cost_runs() == []
+
+
+def test_profile_that_cannot_be() -> None:
+    unknown = call("profile", "smal")
+    assert unknown.code == 2
+    assert "did you mean 'small'?" in unknown.err
+    assert call("profile", "small", "--batch-size", "0").code == 2
+    Path("sweeps/mlflow.db").unlink()
+    down = call("profile", "small")
+    assert down.code == 2
+    assert "there is no MLflow store at " in down.err

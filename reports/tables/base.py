@@ -18,9 +18,14 @@ EMPTY = "There is no trial to show yet."
 Kind = Literal["text", "number", "spread"]
 """Of a column: words, one number, or mean ± std (number of seeds)."""
 Mark = Literal["", "best", "chosen", "tied"]
-"""Of a cell: chosen and best of its group beyond the noise; chosen; not to be told from it."""
+"""Of a cell."""
 SIGNS: Mapping[Mark, str] = {"": "", "best": "", "chosen": "*", "tied": "†"}
 """Behind a cell; the best is bold."""
+MEANINGS: Mapping[Mark, str] = {
+    "best": "chosen on validation, and better on test than every other of its group",
+    "chosen": "chosen on validation",
+    "tied": "cannot be told on test from the one that validation chose",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +80,6 @@ class Table:
     columns: tuple[Column, ...]
     sections: tuple[Section, ...]
     caption: str
-    legend: str = ""
-    """What its signs mean, to be printed right under it."""
     notes: tuple[str, ...] = ()
     records: Sequence[Mapping[str, object]] = field(default=())
     """The rows for machines, one by one: plain numbers, None where there is none."""
@@ -85,3 +88,14 @@ class Table:
     def label(self) -> str:
         """What a paper refers to it by."""
         return f"{self.study}-{self.name}"
+
+    @property
+    def marks(self) -> list[Mark]:
+        """The marks that its cells have, in the order of ``MEANINGS``."""
+        found = {cell.mark for section in self.sections for row in section.rows for cell in row}
+        return [mark for mark in MEANINGS if mark in found]
+
+    @property
+    def legend(self) -> str:
+        """What its signs mean, to be printed right under it."""
+        return " ".join(f"{SIGNS[mark] or 'Bold'}: {MEANINGS[mark]}." for mark in self.marks)

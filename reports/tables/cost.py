@@ -6,15 +6,23 @@ A row for each configuration, and for each setting that it was measured in, wher
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from reports.configs import ConfigRow, by_group
 from reports.costs import cost_notes, setting_text
 from reports.rows import StudyRows
 from reports.tables.base import MISSING, Cell, Column, Section, Table
+from reports.tables.scores import in_giga, scaled
 from sweep.tracking.measurements import Cost
 
-GIGA_FROM = 1e9
-"""MACs from which on they are printed in units of 10⁹, and not of 10⁶."""
+
+@dataclass(frozen=True)
+class Units:
+    """Whether numbers are large."""
+
+    giga_macs: bool
+    gib: bool
+    """Of memory; else MiB."""
 
 
 def cost_table(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
@@ -22,7 +30,10 @@ def cost_table(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
     costs = [cost for config in configs for cost in config.costs]
     if not costs:
         return None
-    giga = any((config.macs or 0) >= GIGA_FROM for config in configs)
+    units = Units(
+        giga_macs=in_giga(configs),
+        gib=any(cost.peak_memory_gib >= 1 for cost in costs),
+    )
     several = len({cost.key for cost in costs}) > 1
     trained = any(config.training_peak_gib is not None for config in configs)
     sections = tuple(
@@ -30,8 +41,8 @@ def cost_table(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
             title=group,
             rows=tuple(
                 (
-                    *_counted(config, giga=giga),
-                    *_measured(cost),
+                    *_counted(config, units),
+                    *_measured(cost, units),
                     *([_training(config)] if trained else []),
                     *([_setting(cost)] if several else []),
                 )
@@ -43,8 +54,9 @@ def cost_table(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
     )
     return Table(
         name="cost",
+        study=rows.study,
         title="Measured costs",
-        columns=_columns(giga=giga, trained=trained, several=several),
+        columns=_columns(units, trained=trained, several=several),
         sections=sections,
         caption=_caption(rows, costs),
         notes=cost_notes({trial.run_id: trial.costs for trial in rows.trials}),
@@ -52,46 +64,47 @@ def cost_table(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
     )
 
 
-def _columns(*, giga: bool, trained: bool, several: bool) -> tuple[Column, ...]:
+def _columns(units: Units, *, trained: bool, several: bool) -> tuple[Column, ...]:
     return (
         Column(title="Method"),
-        Column(title="Backbone"),
+        Column(title="Backbone", names_group=True),
         Column(title="Params", unit="M", kind="number"),
-        Column(title="MACs", unit="G" if giga else "M", kind="number"),
+        Column(title="MACs", unit="G" if units.giga_macs else "M", kind="number"),
         Column(title="Latency", unit="ms", kind="number"),
         Column(title="IQR", unit="ms", kind="number"),
         Column(title="Throughput", unit="images/s", kind="number"),
         Column(title="IQR", unit="images/s", kind="number"),
-        Column(title="Peak memory", unit="GiB", kind="number"),
+        Column(title="Peak memory", unit="GiB" if units.gib else "MiB", kind="number"),
         *([Column(title="In training", unit="GiB", kind="number")] if trained else []),
         *([Column(title="Device")] if several else []),
     )
 
 
-def _counted(config: ConfigRow, *, giga: bool) -> tuple[Cell, ...]:
+def _counted(config: ConfigRow, units: Units) -> tuple[Cell, ...]:
     return (
         Cell(text=config.name, sort=config.name, runs=tuple(t.run_id for t in config.trials)),
         Cell(text=config.backbone, sort=config.backbone),
-        _number(config.params_true, 1e-6, 3),
-        _number(config.macs, 1e-9, 3) if giga else _number(config.macs, 1e-6, 2),
+        scaled(config.params_true, 1e6, 3),
+        scaled(config.macs, 1e9, 3) if units.giga_macs else scaled(config.macs, 1e6, 2),
     )
 
 
-def _measured(cost: Cost | None) -> tuple[Cell, ...]:
+def _measured(cost: Cost | None, units: Units) -> tuple[Cell, ...]:
     if cost is None:
         return (Cell(text=MISSING),) * 5
     runs = (cost.run_id,)
+    memory = (1.0, 2) if units.gib else (1 / 1024, 1)
     return (
-        _number(cost.latency_ms, 1, 2, runs),
-        _number(cost.latency_iqr_ms, 1, 2, runs),
-        _number(cost.images_per_second, 1, 0, runs),
-        _number(cost.images_per_second_iqr, 1, 0, runs),
-        _number(cost.peak_memory_gib, 1, 3, runs),
+        scaled(cost.latency_ms, 1, 2, runs),
+        scaled(cost.latency_iqr_ms, 1, 2, runs),
+        scaled(cost.images_per_second, 1, 0, runs),
+        scaled(cost.images_per_second_iqr, 1, 0, runs),
+        scaled(cost.peak_memory_gib, *memory, runs),
     )
 
 
 def _training(config: ConfigRow) -> Cell:
-    return _number(config.training_peak_gib, 1, 2, tuple(t.run_id for t in config.trials))
+    return scaled(config.training_peak_gib, 1, 2, tuple(t.run_id for t in config.trials))
 
 
 def _setting(cost: Cost | None) -> Cell:
@@ -101,24 +114,17 @@ def _setting(cost: Cost | None) -> Cell:
     return Cell(text=text, sort=text)
 
 
-def _number(value: float | None, scale: float, decimals: int, runs: tuple[str, ...] = ()) -> Cell:
-    if value is None:
-        return Cell(text=MISSING)
-    return Cell(text=f"{value * scale:.{decimals}f}", sort=float(value), runs=runs)
-
-
 def _caption(rows: StudyRows, costs: Sequence[Cost]) -> str:
     where = f" on {setting_text(costs[-1])}" if len({cost.key for cost in costs}) == 1 else ""
     batches = " or ".join(map(str, sorted({cost.throughput_batch_size for cost in costs})))
-    loads = sorted({f"{cost.load:.1f}" for cost in costs}, key=float)
     detection = any(trial.settings.get("task") == "detection" for trial in rows.trials)
     return (
         f"Costs of {rows.study}: forward passes in eval mode"
         f"{', without postprocessing' * detection}, measured{where} after a warm-up, the models "
         f"taking turns. Latency: of one image. Throughput and peak memory: of batches of {batches}."
         " Medians over the rounds, with the interquartile range (IQR) of all passes. Peak memory: "
-        "weights, images and what a pass makes of them. Parameters: all. Load of the host just "
-        f"before: {' to '.join(dict.fromkeys((loads[0], loads[-1])))}."
+        "weights, images and what a pass makes of them. Parameters: all. Load of the host "
+        f"meanwhile: at most {max(cost.load for cost in costs):.1f}."
     )
 
 

@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from reports.effects import Effects, Interaction, MainEffect, p_text
-from reports.summary import amount
+from reports.effects import Effects, Interaction, MainEffect
+from reports.printed import metric_name, number, probability_text, unit_of_change
+from reports.rows import StudyRows
 from reports.tables.base import MISSING, Cell, Column, Section, Table
-from reports.tables.scores import metric_name, number
 from sweep.tasks.base import Metric
 
 Row = tuple[Cell, ...]
 
 
-def effects_table(found: Effects, metric: Metric) -> Table | None:
+def effects_table(rows: StudyRows, found: Effects) -> Table | None:
     """Return the main effects of a study; None if no hyperparameter of a module varies."""
     if not found.main:
         return None
-    unit = amount(0, metric).partition(" ")[2]
-    name = metric_name(metric)
+    metric = rows.compared
+    name, unit = metric_name(metric), unit_of_change(metric)
     return Table(
         name="effects",
+        study=rows.study,
         title="Effects of hyperparameters",
         columns=(
             Column(title="Module"),
@@ -30,8 +31,8 @@ def effects_table(found: Effects, metric: Metric) -> Table | None:
             Column(title="Trials", kind="number"),
             Column(title=f"Δ{name}", unit=unit, kind="number"),
             Column(title="± 95 %", unit=unit, kind="number"),
-            Column(title="p"),
-            Column(title="p after Holm"),
+            Column(title="p", kind="number"),
+            Column(title="p after Holm", kind="number"),
         ),
         sections=_sections((e.group, _effect_row(e, metric)) for e in found.main),
         caption=(
@@ -50,12 +51,13 @@ def effects_table(found: Effects, metric: Metric) -> Table | None:
     )
 
 
-def interactions_table(found: Effects) -> Table | None:
+def interactions_table(rows: StudyRows, found: Effects) -> Table | None:
     """Return the interactions of a study; None if no module has two hyperparameters that vary."""
     if not found.interactions:
         return None
     return Table(
         name="interactions",
+        study=rows.study,
         title="Interactions of hyperparameters",
         columns=(
             Column(title="Module"),
@@ -63,8 +65,8 @@ def interactions_table(found: Effects) -> Table | None:
             Column(title="Trials", kind="number"),
             Column(title="F", kind="number"),
             Column(title="Degrees of freedom"),
-            Column(title="p"),
-            Column(title="p after Holm"),
+            Column(title="p", kind="number"),
+            Column(title="p after Holm", kind="number"),
         ),
         sections=_sections((test.group, _interaction_row(test)) for test in found.interactions),
         caption="Whether the effect of one hyperparameter depends on another.",
@@ -116,7 +118,7 @@ def _score(value: float | None, metric: Metric, sign: str = "", runs: tuple[str,
 
 
 def _p(p: float | None) -> Cell:
-    return Cell(text=MISSING if p is None else p_text(p), sort=p)
+    return Cell(text=probability_text(p), sort=p)
 
 
 def _effect_record(effect: MainEffect, metric: Metric) -> dict[str, object]:

@@ -6,15 +6,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from reports.importance import BEST, EVALUATORS, QUANTILE, Evaluator, Importance, reasons
+from reports.printed import metric_name
+from reports.rows import StudyRows
 from reports.tables.base import MISSING, Cell, Column, Section, Table
-from reports.tables.scores import metric_name
-from sweep.tasks.base import Metric
 
 Shares = dict[Evaluator, Importance]
 """Of one module on one backbone."""
 
 
-def importance_table(found: Sequence[Importance], metric: Metric) -> Table | None:
+def importance_table(rows: StudyRows, found: Sequence[Importance]) -> Table | None:
     """Return the importance of hyperparameters; None where no module has any that can be told."""
     groups: dict[str, dict[str, Shares]] = defaultdict(lambda: defaultdict(dict))
     for one in found:
@@ -24,6 +24,7 @@ def importance_table(found: Sequence[Importance], metric: Metric) -> Table | Non
         return None
     return Table(
         name="importance",
+        study=rows.study,
         title="Importance of hyperparameters",
         columns=(
             Column(title="Module"),
@@ -39,8 +40,8 @@ def importance_table(found: Sequence[Importance], metric: Metric) -> Table | Non
             for group, modules in groups.items()
         ),
         caption=(
-            f"Share of each hyperparameter in what varies of {metric_name(metric)} on the test "
-            "split, by module; it says how much, not in which direction."
+            f"Share of each hyperparameter in what varies of {metric_name(rows.compared)} on the "
+            "test split, by module; it says how much, not in which direction."
         ),
         notes=(
             "fANOVA: share in the variance of a random forest. PED-ANOVA: share in what sets the "

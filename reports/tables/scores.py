@@ -7,7 +7,7 @@ per second have columns where they were measured.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reports.comparisons import Standing, standings
@@ -21,13 +21,12 @@ from sweep.tasks.base import Metric
 
 GIGA_FROM = 1e9
 """MACs from which a table counts in G."""
-LEGEND = "*: chosen on validation. †: cannot be told from it on test (paired t-tests, Holm, 5 %)."
 
 
 def scores(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table:
     """Return the table of all configurations."""
     metrics = printed_metrics(rows)
-    giga = max((config.macs or 0 for config in configs), default=0) >= GIGA_FROM
+    giga = in_giga(configs)
     timed = any(config.cost is not None for config in configs)
     marks = _marks(standings(configs, rows.compared))
     columns = _Columns(rows, metrics, giga, timed, marks)
@@ -42,7 +41,6 @@ def scores(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table:
             for group, members in by_group(configs).items()
         ),
         caption=caption(rows),
-        legend=LEGEND if "chosen" in marks.values() else "",
         notes=tuple(_notes(rows, configs, marks)),
         records=tuple(_record(config, known, rows.metrics) for config in configs),
     )
@@ -115,9 +113,9 @@ class _Columns:
         return (
             Cell(text=config.name, sort=config.name),
             Cell(text=config.backbone, sort=config.backbone),
-            _scaled(config.params_thop_like, 1e6, 3),
-            _scaled(config.params_true, 1e6, 3),
-            _scaled(config.macs, 1e9, 3) if self.giga else _scaled(config.macs, 1e6, 2),
+            scaled(config.params_thop_like, 1e6, 3),
+            scaled(config.params_true, 1e6, 3),
+            scaled(config.macs, 1e9, 3) if self.giga else scaled(config.macs, 1e6, 2),
             *(self._score(config, metric) for metric in self.metrics),
             spread_cell(change, compared, config.runs(compared.name), sign="+"),
             *(self._timed(config) if self.timed else ()),
@@ -134,8 +132,8 @@ class _Columns:
         if config.cost is None:
             return Cell(text=MISSING), Cell(text=MISSING)
         return (
-            _scaled(config.cost.latency_ms, 1, 2),
-            _scaled(config.cost.images_per_second, 1, 0),
+            scaled(config.cost.latency_ms, 1, 2, (config.cost.run_id,)),
+            scaled(config.cost.images_per_second, 1, 0, (config.cost.run_id,)),
         )
 
 
@@ -147,10 +145,16 @@ def _why_not(config: ConfigRow) -> str:
     return MISSING if found else words.get(status, status)
 
 
-def _scaled(value: float | None, by: float, decimals: int) -> Cell:
+def in_giga(configs: Iterable[ConfigRow]) -> bool:
+    """Tell whether a table counts MACs in G, and not in M."""
+    return max((config.macs or 0 for config in configs), default=0) >= GIGA_FROM
+
+
+def scaled(value: float | None, by: float, decimals: int, runs: tuple[str, ...] = ()) -> Cell:
+    """Return the cell of a number that is printed in units of ``by``."""
     if value is None:
         return Cell(text=MISSING)
-    return Cell(text=f"{value / by:.{decimals}f}", sort=value / by)
+    return Cell(text=f"{value / by:.{decimals}f}", sort=value / by, runs=runs)
 
 
 def _marks(standing: Mapping[str, Standing]) -> dict[int, Mark]:
@@ -171,11 +175,9 @@ def _notes(rows: StudyRows, configs: Sequence[ConfigRow], marks: Mapping[int, Ma
         "image; the papers print MACs as FLOPs."
     ]
     lines.append(
-        "Bold: chosen on validation, and better on test than every other row of its backbone "
-        "beyond the noise (t-tests paired by seed, Holm, 5 %)."
-        if "best" in marks.values()
-        else "Nothing is bold: no row that validation chose beats every other of its backbone on "
-        "test beyond the noise (t-tests paired by seed, Holm, 5 %)."
+        "What test scores are said to show, t-tests paired by seed show at the 5 % level, after "
+        "Holm's correction."
+        + ("" if "best" in marks.values() else " Nothing is bold: they show no best row.")
     )
     if chosen(rows):
         lines.append(f"Δ only where the baseline was trained with the same {chosen(rows)}.")

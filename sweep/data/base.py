@@ -201,6 +201,15 @@ class Dataset(ABC):
         """
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the classes are called, by their number; the numbers, where there are no names.
+
+        Raises:
+            MissingDatasetError: it can only be told from the files, and they are not here.
+        """
+        return tuple(map(str, range(self.num_classes)))
+
+    @property
     def published_train_images(self) -> int | None:
         """Images of the training split as published; None if only the files can tell."""
         return None

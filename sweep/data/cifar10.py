@@ -16,6 +16,10 @@ class CIFAR10(CIFAR):
     """10 classes, 50,000 training and 10,000 test images."""
 
     num_classes = 10
+    class_names = (
+        *("airplane", "automobile", "bird", "cat", "deer"),
+        *("dog", "frog", "horse", "ship", "truck"),
+    )
     mean = (0.4914, 0.4822, 0.4465)
     std = (0.2470, 0.2435, 0.2616)
     name = "cifar10"

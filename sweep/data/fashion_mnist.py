@@ -42,6 +42,10 @@ class FashionMNIST(LabelledDataset):
 
     Config = FashionMNISTConfig
     num_classes = 10
+    class_names = (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    )
     published_train_images = 60_000
     mean = (0.2860, 0.2860, 0.2860)
     std = (0.3530, 0.3530, 0.3530)

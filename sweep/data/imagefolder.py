@@ -43,6 +43,10 @@ class ImageFolder(FolderDataset):
         return len(class_folders(self._training_folder()))
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(class_folders(self._training_folder()))
+
+    @property
     def train_images(self) -> int:
         return len(self.pools["train"])
 

@@ -44,6 +44,14 @@ class ImageNet(FolderDataset):
     num_classes = 1000
     published_train_images = 1_281_167
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """By meta.bin, where it is there; else the names of the folders (WNIDs)."""
+        folder = self.find()
+        meta = folder / "meta.bin"
+        names = torch.load(meta, weights_only=True)[0] if meta.is_file() else {}
+        return tuple(names.get(wnid, [wnid])[0] for wnid in class_folders(folder / "train"))
+
     def find(self) -> Path:
         return find_folder(
             "imagenet", self.config.root, "ImageNet", holds=_holds_both, get=HOW_TO_GET

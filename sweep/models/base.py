@@ -43,6 +43,9 @@ class Backbone:
     pretrained: tuple[str, str] | None = None
     """Where torchvision's weights fit a part of the model only: (name of torchvision's model, name
     of the part). None: it is torchvision's model of the same name, if any."""
+    stage_ends: Callable[[nn.Module], tuple[str, ...]] | None = None
+    """The built model to the dotted names of the modules that end its stages, in forward order; the
+    output of the last one is what Grad-CAM explains. None: it cannot be explained so."""
 
     def check_placement(self, name: str, placement: str | tuple[str, ...]) -> None:
         """Check a policy's name, or names of sites, on this backbone.

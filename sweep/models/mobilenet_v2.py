@@ -47,6 +47,20 @@ def mobilenet_v2_sites(model: nn.Module) -> Sites:
     }
 
 
+def mobilenet_v2_stage_ends(model: nn.Module) -> tuple[str, ...]:
+    """Return the last block of every stage, and the last convolution.
+
+    That one, features.18, and not the block before it is what pooling and classifier see, as they
+    see the last block of a ResNet.
+    """
+    return (*mobilenet_v2_sites(model)["stage"], "features.18")
+
+
 BACKBONES.register("mobilenet_v2")(
-    Backbone(build=build_mobilenet_v2, sites=mobilenet_v2_sites, default_placement="hidden")
+    Backbone(
+        build=build_mobilenet_v2,
+        sites=mobilenet_v2_sites,
+        default_placement="hidden",
+        stage_ends=mobilenet_v2_stage_ends,
+    )
 )

@@ -41,6 +41,11 @@ def resnet_sites(model: nn.Module) -> Sites:
     }
 
 
+def resnet_stage_ends(model: nn.Module) -> tuple[str, ...]:
+    """Return the last block of every stage; of ResNet-50 the last one is the paper's layer4.2."""
+    return tuple(f"{stage}.{_children(model, stage)[-1][0]}" for stage in STAGES)
+
+
 def _children(model: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
     return list(model.get_submodule(name).named_children())
 
@@ -51,5 +56,6 @@ for _depth, _placement in {18: "stage3", 50: "stem_stage", 101: "stem_stage"}.it
             build=partial(build_resnet, _depth),
             sites=resnet_sites,
             default_placement=_placement,
+            stage_ends=resnet_stage_ends,
         )
     )

@@ -22,6 +22,7 @@ from sweep.models.build import model_of
 from sweep.orchestration.failures import failure_kind
 from sweep.profiling.cost import count_macs_fvcore
 from sweep.profiling.environment import environment
+from sweep.profiling.latency import measure_latency
 from sweep.spec.trial import Trial
 from sweep.training.checkpoint import Checkpoints, Keep
 from sweep.training.loop import EpochReport, train_epochs
@@ -166,8 +167,6 @@ def _finish(job: Job, ledger: Ledger) -> None:
 
 def _latency(trial: Trial, device: torch.device) -> float:
     """Return the median milliseconds of a batch of one image, in the trial's precision."""
-    from sweep.profiling.latency import measure_latency  # it looks for compilers, and complains
-
     measured = measure_latency(
         model_of(trial).to(device),
         int(trial.dataset_settings["image_size"]),

@@ -2,7 +2,7 @@
 
 On a GPU it is what torch's allocator gave out at most. On a CPU nothing keeps such a record, so the
 pass runs under torch's profiler, which writes down every tensor that is made and freed: the largest
-sum of these, beside weights and images. Neither has what libraries keep for themselves, the CUDA
+sum of these, beside weights and images. Neither has what libraries take without torch, the CUDA
 context, or what the allocator holds in reserve: a process needs more.
 """
 

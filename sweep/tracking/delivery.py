@@ -453,11 +453,8 @@ class Delivery:
                 names.FVCORE_MACS: result["fvcore"]["macs"],
             }
             timestamp = int(entry.ended * 1000)
-            metrics = [
-                Metric(k, v, timestamp, result["epochs"])
-                for k, v in numbers.items()
-                if v is not None
-            ]
+            # Step 0: MLflow draws bars of what was measured once, and curves of the rest.
+            metrics = [Metric(k, v, timestamp, 0) for k, v in numbers.items() if v is not None]
             tags.append(RunTag(names.DEVICE, result["environment"]["device"]))
             tags += [
                 RunTag(names.ENVIRONMENT + key, str(value))
@@ -471,7 +468,7 @@ class Delivery:
             client.log_text(cursor.run_id, details, "failure.txt")
         best = sorted(self.ledger.checkpoint_folder(trial_id).glob("best-*.pt"))
         if result is not None and best:
-            client.log_artifact(cursor.run_id, str(best[-1]), "checkpoints")
+            client.log_artifact(cursor.run_id, str(best[-1]), names.CHECKPOINTS)
         if result is not None:
             log_finished(client, cursor.run_id, self.ledger, trial_id)
         client.set_terminated(

@@ -179,6 +179,7 @@ def _run(path: Path, row: Row) -> RunRecord:
     tags = _of_kind(row, "tags")
     return RunRecord(
         run_id=run_id,
+        experiment_id=row.get(("run", "experiment_id"), ""),
         name=tags.get(names.NAME, ""),
         status=row.get(("run", "status"), ""),
         params=_of_kind(row, "params"),

@@ -33,6 +33,7 @@ class Finished:
     """A trial that was trained to its end, as its run has it."""
 
     run_id: str
+    trial: Trial
     journal: tuple[JournalLine, ...]
     result: dict[str, Any]
     ended: float
@@ -95,14 +96,13 @@ def fetch_finished(client: MlflowClient, run: Run) -> Finished | None:
         with TemporaryDirectory() as folder:
             path = client.download_artifacts(run.info.run_id, names.FINISHED_RECORD, folder)
             record = read_record(Path(path))
-        if record is None or _trial_id(record) != run.data.tags[names.TRIAL_ID]:
+        if record is None:
+            return None
+        trial = Trial.model_validate(record["trial"])
+        if trial.trial_id != run.data.tags[names.TRIAL_ID]:  # as this version computes it
             return None
         journal = tuple(JournalLine(**line) for line in record["journal"])
-        return Finished(run.info.run_id, journal, dict(record["result"]), float(record["ended"]))
+        result, ended = dict(record["result"]), float(record["ended"])
+        return Finished(run.info.run_id, trial, journal, result, ended)
     except Exception:  # whatever is wrong with it, or with the store that keeps it
         return None
-
-
-def _trial_id(record: dict[str, Any]) -> str:
-    """Return the identity of the trial that a record holds, as this version computes it."""
-    return Trial.model_validate(record["trial"]).trial_id

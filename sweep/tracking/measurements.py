@@ -71,8 +71,10 @@ class Cost(Setting):
     peak_memory_gib: float
     """Of weights, images and what a pass makes of them; see ``sweep.profiling.memory``."""
     host: str
+    cores: int
     load: float
-    """Processes that wanted a core of the host in the minute before."""
+    """Processes that wanted one of these cores meanwhile, the one that measured included: the
+    highest average of a minute."""
     measured: str
     """When; the same for models that were measured side by side."""
     run_id: str = ""
@@ -136,7 +138,11 @@ def costs_by_model(runs: Iterable[RunRecord]) -> dict[str, tuple[Cost, ...]]:
     """
     found: dict[str, dict[object, Cost]] = {}
     for run in runs:
-        cost, settings = _cost(run), found.setdefault(key_of_run(run), {})
+        try:
+            cost = _cost(run)
+        except KeyError:  # of another version: its model counts as not measured
+            continue
+        settings = found.setdefault(key_of_run(run), {})
         settings.pop(cost.key, None)
         settings[cost.key] = cost
     return {model: tuple(settings.values()) for model, settings in found.items()}
@@ -178,6 +184,7 @@ def _tags(model: MeasuredModel, study: str, parent_id: str) -> dict[str, str]:
         names.PLUGINS: _plugins(model.trial),
         names.DEVICE: cost.device,
         names.HOST: cost.host,
+        names.CORES: str(cost.cores),
         names.LOAD: str(cost.load),
         names.MEASURED: cost.measured,
         **{names.ENVIRONMENT + key: value for key, value in cost.versions.items()},
@@ -214,6 +221,7 @@ def _cost(run: RunRecord) -> Cost:
         precision=run.params[names.PRECISION],
         throughput_batch_size=int(run.params[names.BATCH_SIZE]),
         host=run.tags[names.HOST],
+        cores=int(run.tags[names.CORES]),
         load=float(run.tags[names.LOAD]),
         measured=run.tags[names.MEASURED],
         run_id=run.run_id,

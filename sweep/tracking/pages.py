@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sweep.ledger import State
 from sweep.tracking import names
 from sweep.tracking.records import SweepRecord, TrialRecord
 
@@ -21,6 +22,8 @@ TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 """Else MLflow shows the experiment as one of prompts and traces."""
 REASON_LENGTH = 500
 """Characters of a description that a reason has; the tag has more of it."""
+
+STATES: tuple[State, ...] = ("done", "failed", "stopped", "interrupted", "running", "planned")
 
 MEANINGS = {
     "test_*": "on the test split: once, after the last epoch (`recipe.evaluate`: of which weights)",
@@ -42,15 +45,14 @@ MEANINGS = {
 def experiment_tags(sweep: SweepRecord, experiment_id: str) -> dict[str, str]:
     """Return the tags of a sweep's experiment: its description, and its views."""
     views = _views(sweep)
-    links = " · ".join(f"[{title}]({_link(experiment_id, key)})" for key, title in TITLES.items())
     return {
         **TRAINING,
         **{VIEW + key: json.dumps(state) for key, state in views.items()},
-        names.NOTE: f"{sweep.question}\n\n{links}",
+        names.NOTE: f"{sweep.question} {_links(experiment_id)}",
     }
 
 
-def sweep_note(sweep: SweepRecord, experiment_id: str, states: Iterable[str] = ()) -> str:
+def sweep_note(sweep: SweepRecord, experiment_id: str, states: Iterable[State] = ()) -> str:
     """Return the description of a sweep's parent run.
 
     Args:
@@ -59,14 +61,15 @@ def sweep_note(sweep: SweepRecord, experiment_id: str, states: Iterable[str] = (
         states: of its trials, once it has ended.
     """
     meanings = {**{f"*_{name}": meaning for name, meaning in sweep.measures.items()}, **MEANINGS}
-    counts = ", ".join(f"{count} {state}" for state, count in Counter(states).most_common())
+    ended = Counter(states)
+    counts = ", ".join(f"{ended[state]} {state}" for state in STATES if ended[state])
     return "\n".join(
         [
             f"**{sweep.question}**",
             "",
             f"Trials: {counts}." if counts else "The sweep is running, or was cut off.",
             "",
-            *(f"- [{title}]({_link(experiment_id, key)})" for key, title in TITLES.items()),
+            _links(experiment_id),
             "",
             f"`sweep report {sweep.study}` computes intervals and tests over the seeds, which "
             "MLflow's pages do not: most differences between single runs are noise. The report is "
@@ -130,7 +133,7 @@ def _state(order: Mapping[str, Any], columns: list[str]) -> dict[str, Any]:
     }
 
 
-def _link(experiment_id: str, view: str) -> str:
-    """Return the address of a view, on whatever server shows the description."""
-    query = f"viewStateShareKey={view}&workflowType=machine_learning"
-    return f"#/experiments/{experiment_id}/runs?{query}"
+def _links(experiment_id: str) -> str:
+    """Return links to the views, on whatever server shows them; in one line, or MLflow folds it."""
+    page = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    return " · ".join(f"[{t}]({page}&viewStateShareKey={key})" for key, t in TITLES.items())

@@ -34,6 +34,7 @@ class RunRecord:
     """One run, as MLflow holds it; metrics are the latest values."""
 
     run_id: str
+    experiment_id: str
     name: str
     status: str
     """MLflow's: RUNNING, FINISHED, FAILED, ..."""
@@ -204,6 +205,7 @@ def _started(run: Run) -> int:
 def _record(run: Run) -> RunRecord:
     return RunRecord(
         run_id=str(run.info.run_id),
+        experiment_id=str(run.info.experiment_id),
         name=str(run.info.run_name),
         status=str(run.info.status),
         params=dict(run.data.params),

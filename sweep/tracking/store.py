@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from sweep.errors import UserError, first_line
 from sweep.lock import Lock
 
 if TYPE_CHECKING:
@@ -18,13 +20,18 @@ if TYPE_CHECKING:
 
 Entity = TypeVar("Entity")
 
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
+
 PAGE = 1000
 """Runs or experiments that MLflow returns at once."""
 GIVE_UP_SOON = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """What a server does not take now is kept and sent later; MLflow would insist for minutes."""
 
-QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
-"""A line for every run would go into the display."""
+QUIET = {
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+"""A line for every run, or a bar for every file, would go into the display."""
 
 CREATION_SECONDS = 60.0
 """How long another process may take to make the tables of an sqlite store."""
@@ -97,6 +104,21 @@ def find_runs(client: MlflowClient, query: str) -> Iterator[Run]:
     yield from _pages(
         lambda t: client.search_runs(experiments, query, max_results=PAGE, page_token=t)
     )
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """Turn what a store answers with while the context is open into one clear message.
+
+    Raises:
+        UserError: it does not take or give what is asked for.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        raise UserError(f"{uri} does not answer: {first_line(error)}") from None
 
 
 def _pages(search: Callable[[str | None], PagedList[Entity]]) -> Iterator[Entity]:

@@ -52,6 +52,25 @@ def test_registration_imports_nothing_heavier_than_torch() -> None:
     assert out.stdout.split() == [b"[]"]
 
 
+CLASSES = {
+    "digits": (3, "3"),
+    "cifar10": (3, "cat"),
+    "cifar100": (99, "99"),
+    "fashion_mnist": (9, "Ankle boot"),
+    "imagefolder": (1, "bee"),
+    "imagenet": (7, "name of n00000007"),
+}
+"""A class of every set, and its name as the publishers have it."""
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_class_has_its_name(make: Make, name: str) -> None:
+    dataset = make(name)
+    number, text = CLASSES[name]
+    assert dataset.class_names[number] == text
+    assert len(set(dataset.class_names)) == dataset.num_classes
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_splits_are_disjoint_stratified_and_complete(make: Make, name: str) -> None:
     pools = labelled(make(name, val_size=VAL[name])).pools

@@ -37,6 +37,7 @@ def trial() -> Callable[..., TrialRow]:
         fields: dict[str, Any] = {
             "trial_id": f"{label}{seed}",
             "run_id": f"run-{label}-{seed}",
+            "experiment_id": "1",
             "backbone": "resnet18",
             "stem": "cifar",
             "weights": "none",
@@ -81,6 +82,7 @@ def study() -> Callable[..., StudyRows]:
             "refused": (Refusal("ELA-B", "mobilenet_v2", "num_groups (=16) must divide 24"),),
             "refused_complete": True,
             "parent_id": "parent",
+            "experiment_id": "1",
             "version": "0.1.0",
             "commit": "abc123",
             "notes": (),

@@ -25,13 +25,13 @@ from reports.effects import (
     Effects,
     MainEffect,
     effects,
-    holm,
     interactions,
     main_effects,
     sentences,
 )
 from reports.factors import Family, families
 from reports.rows import StudyRows, TrialRow
+from reports.stats import holm
 from reports.tables.effects import effects_table, interactions_table
 
 Make = Callable[..., TrialRow]
@@ -211,18 +211,6 @@ def test_slope_over_few_values_that_never_repeat_is_a_line(ela: Callable[..., St
     assert found["kernel_size 5 over 3"].difference == pytest.approx(solution[2])
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, 30])
-def test_holm_is_that_of_statsmodels(count: int) -> None:
-    ps = np.random.default_rng(count).uniform(0, 0.2, count)
-    ps[: count // 3] = ps[0]
-    assert holm([*ps, None]) == [*multipletests(ps, method="holm")[1], None]
-
-
-def test_holm_of_nothing() -> None:
-    assert holm([]) == []
-    assert holm([None]) == [None]
-
-
 # What a design can tell --------------------------------------------------------------------------
 
 
@@ -349,8 +337,8 @@ def test_no_trials_and_no_factors(ela: Callable[..., StudyRows]) -> None:
     for trials in ([], [({"kernel_size": 5}, 0, 0.9), ({"kernel_size": 5}, 1, 0.8)]):
         found = _effects(ela(trials))
         assert found == Effects((), (), (), ())
-        assert effects_table(found, ela(trials).compared) is None
-        assert interactions_table(found) is None
+        assert effects_table(ela(trials), found) is None
+        assert interactions_table(ela(trials), found) is None
 
 
 def test_families_are_not_mixed(trial: Make, study: Study) -> None:
@@ -524,7 +512,7 @@ def test_tables(ela: Callable[..., StudyRows]) -> None:
     settings = [*_factorial(kernel_size=[5, 7], num_groups=[16, 32])]
     rows = ela((s, seed, rng.normal(0.9, 0.01)) for s in settings for seed in range(3))
     found = _effects(rows)
-    table = effects_table(found, rows.compared)
+    table = effects_table(rows, found)
     assert table is not None
     assert [c.heading for c in table.columns][4:6] == ["ΔTop-1 (points)", "± 95 % (points)"]
     (section,) = table.sections
@@ -538,7 +526,7 @@ def test_tables(ela: Callable[..., StudyRows]) -> None:
     assert record["test_top1_pct_low"] == pytest.approx(
         100 * ((kernel.difference or 0) - (kernel.margin or 0))
     )
-    crossed = interactions_table(found)
+    crossed = interactions_table(rows, found)
     assert crossed is not None
     assert [cell.text for cell in crossed.sections[0].rows[0]][1:5] == [
         "kernel_size × num_groups",
@@ -552,8 +540,8 @@ def test_tables(ela: Callable[..., StudyRows]) -> None:
 def test_tables_say_what_cannot_be_told(ela: Callable[..., StudyRows]) -> None:
     rows = ela((PRESETS[p], s, 0.9) for p in "TL" for s in range(3))
     table, crossed = (
-        effects_table(_effects(rows), rows.compared),
-        interactions_table(_effects(rows)),
+        effects_table(rows, _effects(rows)),
+        interactions_table(rows, _effects(rows)),
     )
     assert table is not None
     assert crossed is not None

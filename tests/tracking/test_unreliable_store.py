@@ -63,7 +63,7 @@ def assert_whole(uri: str) -> None:
     (run,) = runs(uri)
     assert run.info.status == "FINISHED"
     assert steps(uri, run.info.run_id) == [1, 2]
-    assert steps(uri, run.info.run_id, "test_top1") == [2]
+    assert steps(uri, run.info.run_id, "test_top1") == [0]
     assert steps(uri, run.info.run_id, "macs") == [0]
     (parent,) = runs(uri, "sweep")
     assert parent.info.status != "RUNNING"

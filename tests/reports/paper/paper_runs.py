@@ -24,7 +24,7 @@ def trials(folder: Path, **space: str) -> list[Trial]:
 def run_record(trial: Trial, **metrics: float) -> RunRecord:
     """Return the finished run of a trial as it is read back."""
     params = {key: str(value) for key, value in run_params(trial).items()}
-    return RunRecord(trial.trial_id, "a run", "FINISHED", params, metrics, {})
+    return RunRecord(trial.trial_id, "1", "a run", "FINISHED", params, metrics, {})
 
 
 class Runs:

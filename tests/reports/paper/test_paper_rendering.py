@@ -399,7 +399,7 @@ def test_what_is_no_finite_number_is_left_out(value: float, tmp_path: Path) -> N
 
 
 def record(**params: str) -> RunRecord:
-    return RunRecord("id", "name", "FINISHED", params, {"test_top1": 0.5}, {})
+    return RunRecord("id", "1", "name", "FINISHED", params, {"test_top1": 0.5}, {})
 
 
 def test_a_run_that_says_too_little_is_of_no_row() -> None:

@@ -1,0 +1,69 @@
+"""What the report links to is in MLflow's pages, and the report itself is, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import expect
+from spec.spaces import call
+
+from sweep.tracking.links import run_page, sweep_page
+from sweep.tracking.store import open_client
+from tests.browser.conftest import Server, Tab
+
+SLOW = 60_000
+"""Milliseconds that MLflow's pages may take to show something; they are large."""
+UNKNOWN_TO_MLFLOW = "404 (Not Found)"
+"""What its pages complain of themselves, since a store without users does not know its own."""
+
+
+@pytest.fixture(scope="module")
+def index(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Address of the report on the server's sweep, which is an artifact of the sweep's run too."""
+    target = tmp_path_factory.mktemp("report")
+    result = call("report", "small", "-o", target, "--tracking-uri", server.address)
+    assert result.code == 0, result.err
+    open_client(server.address).log_artifacts(server.parent_id, str(target), "report")
+    return (target / "index.html").as_uri()
+
+
+@pytest.fixture
+def tab(open_tab: Callable[..., Tab], index: str) -> Iterator[Tab]:
+    tab = open_tab(index, viewport={"width": 1300, "height": 900})
+    yield tab
+    tab.complaints[:] = [text for text in tab.complaints if UNKNOWN_TO_MLFLOW not in text]
+
+
+def test_a_number_leads_to_its_run(tab: Tab, server: Server) -> None:
+    trials = tab.page.get_by_role("table", name="All trials")
+    trials.get_by_role("link", name="50.00").first.click()
+    assert tab.page.url in {run_page(server.address, "1", run) for run in server.run_ids}
+    expect(tab.page.get_by_role("heading", name="seed 0")).to_be_visible(timeout=SLOW)
+
+
+def test_a_mean_leads_to_the_comparison_of_its_runs(tab: Tab) -> None:
+    tab.page.get_by_role("link", name="50.00 ± 0.00 (3)").first.click()
+    heading = tab.page.get_by_text("Comparing 3 Runs from 1 Experiment")
+    expect(heading).to_be_visible(timeout=SLOW)
+
+
+def test_mlflow_lists_the_runs_of_the_sweep(tab: Tab, server: Server) -> None:
+    tab.page.goto(sweep_page(server.address, "1", "small"))
+    expect(tab.page.get_by_text("4 matching runs")).to_be_visible(timeout=SLOW)  # and the sweep's
+    tab.page.get_by_role("row").filter(has_text="small").get_by_role("button").first.click()
+    for name in ("seed 0", "seed 1", "seed 2"):
+        expect(tab.page.get_by_role("link", name=name)).to_be_visible()
+
+
+def test_mlflow_shows_the_report(tab: Tab, server: Server) -> None:
+    tab.page.goto(f"{run_page(server.address, '1', server.parent_id)}/artifacts")
+    tab.page.get_by_text("report", exact=True).click(timeout=SLOW)
+    tab.page.get_by_text("index.html").click(timeout=SLOW)
+    shown = tab.page.frame_locator("iframe")
+    expect(shown.get_by_role("heading", name="small", exact=True)).to_be_visible(timeout=SLOW)
+    expect(shown.get_by_text("MLflow follows no links")).to_be_visible()
+    shown.get_by_role("button", name="Top-1 (%)").first.click()
+    expect(shown.get_by_role("columnheader", name="Top-1 (%)").first).to_have_attribute(
+        "aria-sort", "ascending"
+    )

@@ -1,0 +1,145 @@
+"""Measuring the models of a sweep: which are one, in what order, and what becomes of failures.
+
+No time is measured here: a meter that makes its samples up stands for the device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import torch
+from spec.spaces import space_of
+
+from sweep.errors import UserError
+from sweep.measuring import (
+    ROUNDS,
+    Meter,
+    Samples,
+    make_meter,
+    measure,
+    model_name,
+    models_of,
+    unmeasured,
+)
+from sweep.plan import Plan, make_plan
+from sweep.spec.trial import Trial
+
+MODULES = "[none, {name: se, reduction: [8, 16]}]"
+BASELINE, SE8, SE16 = "resnet18 baseline", "resnet18 SE-r8, stage3", "resnet18 SE-r16, stage3"
+
+
+@dataclass(frozen=True)
+class FakeMeter(Meter):
+    """Passes of SE take twice those of the baseline; the first round takes ten times as long."""
+
+    broken: str = ""
+    """Which module has no room, from the second round on."""
+    visits: list[str] = field(default_factory=list)
+
+    def sample(self, trial: Trial) -> Samples:
+        label = f"{trial.attention}{trial.hyperparameters.get('reduction', '')}"
+        first = label not in self.visits
+        self.visits.append(label)
+        if label == self.broken and not first:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
+        seconds = (0.010 if trial.attention == "none" else 0.020) * (10 if first else 1)
+        return Samples([seconds] * 3, [2 * seconds])
+
+    def peak(self, trial: Trial) -> int:
+        return 2**29
+
+
+METER = FakeMeter(torch.device("cpu"), "fp32", 4)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    return make_plan(space_of(tmp_path, attention=MODULES, seeds="[0, 1]"))
+
+
+def ignore(_: str) -> None:
+    """Listen to nothing."""
+
+
+def test_seeds_and_recipes_share_a_model(tmp_path: Path, plan: Plan) -> None:
+    models = models_of(plan)
+    assert len(plan.trials) == 6
+    assert [model_name(planned) for planned in models.values()] == [BASELINE, SE8, SE16]
+    longer = make_plan(space_of(tmp_path, "recipe.epochs=9", attention=MODULES, seeds="[7]"))
+    assert models_of(longer).keys() == models.keys()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "dataset.name=cifar100",
+        "dataset.image_size=16",
+        "backbones=[{name: resnet18, stem: imagenet}]",
+        "backbones=[{name: resnet18, placement: stem_stage}]",
+        "attention=[{name: se, reduction: 8, bias: true}]",
+    ],
+)
+def test_another_model_is_another_one(tmp_path: Path, plan: Plan, change: str) -> None:
+    fields = {"attention": "[{name: se, reduction: 8}]"}
+    if change.startswith("attention"):
+        fields = {}
+    other = models_of(make_plan(space_of(tmp_path, change, **fields)))
+    assert len(other) == 1
+    assert not other.keys() & models_of(plan).keys()
+
+
+def test_models_take_turns_and_the_median_is_over_rounds(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = iter([0.5, 0.75, 3.25, 1.5, 1.0])
+    monkeypatch.setattr("os.getloadavg", lambda: (next(loads), 9.0, 9.0))
+    meter = replace(METER, visits=[])
+    told: list[str] = []
+    measured, failures = measure(models_of(plan), meter, told.append)
+    assert meter.visits == ["none", "se8", "se16"] * ROUNDS
+    assert told == [*(f"round {n} of 5" for n in (1, 2, 3, 4, 5)), "memory"]
+    assert not failures
+    assert [model.name for model in measured] == [BASELINE, SE8, SE16]
+    baseline, se, _ = (model.cost for model in measured)
+    # The slow first round moves no median; it has a fifth of the samples, less than a quarter.
+    assert (baseline.latency_ms, se.latency_ms) == (10, 20)
+    assert (baseline.images_per_second, se.images_per_second) == (200, 100)
+    assert (baseline.latency_iqr_ms, baseline.images_per_second_iqr) == (0, 0)
+    assert baseline.peak_memory_gib == 0.5
+    assert baseline.throughput_batch_size == 4
+    assert baseline.measured == se.measured
+    assert baseline.load == se.load == 3.25
+    assert measured[0].parameters == 11_173_962
+
+
+def test_model_that_does_not_fit_is_told_and_the_others_go_on(plan: Plan) -> None:
+    meter = replace(METER, broken="se8", visits=[])
+    measured, failures = measure(models_of(plan), meter, ignore)
+    assert failures == {SE8: "CUDA out of memory."}
+    assert [model.name for model in measured] == [BASELINE, SE16]
+    assert meter.visits.count("se8") == 2
+
+
+def test_nothing_is_measured_twice_in_one_setting(plan: Plan) -> None:
+    models = models_of(plan)
+    measured, _ = measure(dict(list(models.items())[:2]), replace(METER, visits=[]), ignore)
+    keys = list(models)
+    known = {key: [model.cost] for key, model in zip(keys, measured, strict=False)}
+    assert list(unmeasured(models, known, METER.setting)) == keys[2:]
+    for other in (replace(METER, batch_size=8), replace(METER, precision="bf16")):
+        assert list(unmeasured(models, known, other.setting)) == keys
+
+
+def test_sweep_without_a_model_says_why(tmp_path: Path) -> None:
+    fields = {"attention": "[{name: ema, factor: 48}]", "on_indivisible": "refuse"}
+    with pytest.raises(UserError, match="small has no model to measure: 1 trials are refused, 0"):
+        models_of(make_plan(space_of(tmp_path, **fields)))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="of machines without a GPU")
+def test_precision_that_a_cpu_does_not_have() -> None:
+    with pytest.raises(UserError, match="tf32 is of NVIDIA GPUs; a CPU has fp32, bf16, fp16"):
+        make_meter("tf32", 1)
+    assert make_meter("bf16", 1).setting.precision == "bf16"
