@@ -48,7 +48,7 @@ def _drawn(
     for name, axis in AXES.items():
         yield Figures(
             name=name,
-            title=f"Score against {axis.title.lower()}",
+            title=f"Score against {axis.words}",
             caption=accuracy.caption(rows, axis),
             pages=accuracy.score_against(rows, configs, axis),
             folded=name != "accuracy_vs_params",

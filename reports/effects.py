@@ -152,9 +152,16 @@ def sentences(found: Effects, metric: Metric) -> tuple[str, ...]:
     """Return the effects in words; ± is half of the 95 % interval.
 
     An interaction has words if it is beyond chance, since main effects then are not all there is.
+    Of what the design cannot tell, the notes of the tables say why.
     """
+    untold = len([effect for effect in found.main if effect.difference is None])
     return (
-        *(f"{effect.title}: {_words(effect, metric)}." for effect in found.main),
+        *(
+            f"{effect.title}: {_words(effect, metric)}."
+            for effect in found.main
+            if effect.difference is not None
+        ),
+        *([f"{untold} more cannot be told: see the table of effects."] if untold else []),
         *(
             f"{test.title}: the effect of one depends on the other ({p_words(test.p_holm)} "
             "after Holm): read the grid of both, not the effect of one."

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import colormaps
@@ -16,13 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from reports.effects import Grid
 from reports.figures.style import PAPER, pages, panels, settle, styled
 from reports.printed import number
 from reports.rows import StudyRows
 from sweep.tasks.base import Metric
-
-if TYPE_CHECKING:
-    from reports.effects import Grid
 
 COLUMNS, ROWS = 3, 4
 """Panels side by side, and one below the other, at most."""

@@ -28,7 +28,9 @@ class Panel:
 
     def label(self, x: float, y: float, words: str) -> None:
         """Give a point a label."""
-        self.labels.append(self.axes.text(x, y, words, fontsize=7, zorder=4))
+        text = self.axes.text(x, y, words, fontsize=7, zorder=4)
+        text.set_in_layout(False)  # it may yet lie beyond the axes, which need not make room
+        self.labels.append(text)
 
     def bar(self, x: float, y: float, half: float, *, cap: float = 2.0) -> None:
         """Keep labels off an error bar, from y - half to y + half."""

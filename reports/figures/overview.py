@@ -44,7 +44,7 @@ SPREAD = 0.34
 TICK = 14
 """Characters of a line under the axis."""
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
-LAYOUTS = ((7.0, 2.7), (5.0, 2.4), (5.0, 3.0), (5.0, 3.6), (3.0, 3.0))
+LAYOUTS = ((7.0, 2.7), (5.0, 2.4), (5.0, 3.0), (5.0, 3.6), (3.0, 2.8))
 """Backbones side by side at most, and inches of a row of panels, tried in this order until every
 label has a place."""
 
@@ -147,7 +147,7 @@ def _mark(config: ConfigRow, metric: Metric, short: Mapping[str, str]) -> Mark:
 
 def _drawn(lines: Sequence[Sequence[Facet]], height: float) -> tuple[Figure, list[Panel]]:
     facets = [facet for line in lines for facet in line]
-    width = COLUMN if sum(map(_width, lines[0])) <= NARROW else TEXT_WIDTH
+    width = COLUMN if sum(map(_width, facets)) <= NARROW else TEXT_WIDTH
     figure = new_figure(width, height * len(lines) + 0.3)
     outer = figure.add_gridspec(len(lines), 1)
     look = looks(mark.module for facet in facets for mark in facet.marks)

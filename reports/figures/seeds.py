@@ -37,9 +37,11 @@ from sweep.tasks.base import Metric
 ROW = 0.145
 """Inches of a configuration."""
 AROUND = 0.75
-"""Inches of a panel beside its rows: title, axis, the legend's share."""
-ROWS = int((TEXT_HEIGHT - AROUND) / ROW)
-"""Of a panel at most."""
+"""Inches of a panel beside its rows: title and axis."""
+LEGEND = 0.25
+"""Inches."""
+FEWEST, ROWS = 3, int((TEXT_HEIGHT - LEGEND - AROUND) / ROW)
+"""Rows that a panel has room for at least, and that it has at most."""
 COLUMNS = 2
 
 
@@ -57,7 +59,7 @@ class Block:
     @property
     def height(self) -> float:
         """Inches."""
-        return len(self.configs) * ROW + AROUND
+        return max(FEWEST, len(self.configs)) * ROW + AROUND
 
 
 def seeds(rows: StudyRows, configs: Sequence[ConfigRow]) -> tuple[Figure, ...]:
@@ -113,7 +115,7 @@ def _pages(blocks: Sequence[Block]) -> list[list[list[Block]]]:
     found: list[list[list[Block]]] = [[]]
     for start in range(0, len(blocks), COLUMNS):
         line = list(blocks[start : start + COLUMNS])
-        if found[-1] and _height([*found[-1], line]) > TEXT_HEIGHT:
+        if found[-1] and _height([*found[-1], line]) > TEXT_HEIGHT - LEGEND:
             found.append([])
         found[-1].append(line)
     return found
@@ -124,7 +126,7 @@ def _height(lines: Sequence[Sequence[Block]]) -> float:
 
 
 def _page(lines: Sequence[Sequence[Block]], looks: Mapping[str, Look], metric: Metric) -> Figure:
-    figure = new_figure(TEXT_WIDTH, _height(lines))
+    figure = new_figure(TEXT_WIDTH, _height(lines) + LEGEND)
     ratios = [max(block.height for block in line) for line in lines]
     grid = figure.add_gridspec(len(lines), max(map(len, lines)), height_ratios=ratios)
     for row, line in enumerate(lines):

@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from reports.configs import ConfigRow, by_group
+from reports.factors import text_of_level
 from reports.figures.style import (
     GREY,
     INK,
@@ -84,9 +85,7 @@ def find_slopes(configs: Sequence[ConfigRow], metric: Metric) -> list[Slope]:
 
 def level_label(value: Value) -> str:
     """Return a value as it stands under an axis: "C/8" for a share of the channels."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value).replace("in_channels", "C")
+    return text_of_level(value).replace("in_channels", "C")
 
 
 def caption(rows: StudyRows) -> str:

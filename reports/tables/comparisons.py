@@ -27,13 +27,20 @@ def comparisons(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
     if not modules:
         return None
     found = {id(contrast.config): contrast for contrast in against_baseline(configs, metric)}
+    resampled = any(contrast.difference.bootstrap for contrast in found.values())
     return Table(
         name="comparisons",
         study=rows.study,
         title="Comparisons with the baseline",
-        columns=_columns(metric),
+        columns=_columns(metric, resampled=resampled),
         sections=tuple(
-            Section(title=group, rows=tuple(_cells(c, found.get(id(c)), metric) for c in members))
+            Section(
+                title=group,
+                rows=tuple(
+                    _cells(config, found.get(id(config)), metric, resampled=resampled)
+                    for config in members
+                ),
+            )
             for group, members in by_group(modules).items()
         ),
         caption=_caption(metric, sum(contrast.p is not None for contrast in found.values())),
@@ -42,14 +49,14 @@ def comparisons(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
     )
 
 
-def _columns(metric: Metric) -> tuple[Column, ...]:
+def _columns(metric: Metric, *, resampled: bool) -> tuple[Column, ...]:
     unit = unit_of_change(metric)
     return (
         Column(title="Method"),
         Column(title="Backbone", names_group=True),
         Column(title=f"Δ{metric_name(metric)}", unit=unit, kind="spread"),
         Column(title="95 % interval, t", unit=unit),
-        Column(title="95 % interval, bootstrap", unit=unit),
+        *([Column(title="95 % interval, bootstrap", unit=unit)] if resampled else []),
         Column(title="Effect size", kind="number"),
         Column(title="p", kind="number"),
         Column(title="p (Holm)", kind="number"),
@@ -58,20 +65,22 @@ def _columns(metric: Metric) -> tuple[Column, ...]:
     )
 
 
-def _cells(config: ConfigRow, contrast: Contrast | None, metric: Metric) -> tuple[Cell, ...]:
+def _cells(
+    config: ConfigRow, contrast: Contrast | None, metric: Metric, *, resampled: bool
+) -> tuple[Cell, ...]:
     names = (
         Cell(text=config.name, sort=config.name),
         Cell(text=config.backbone, sort=config.backbone),
     )
     if contrast is None:
-        return (*names, *[Cell(text=MISSING)] * 8)
+        return (*names, *[Cell(text=MISSING)] * (7 + resampled))
     spread, seeds = contrast.difference, contrast.seeds_needed
     runs = (*contrast.config.runs(metric.name), *contrast.other.runs(metric.name))
     return (
         *names,
         spread_cell(spread, metric, runs, sign="+"),
         _interval(spread.interval, metric),
-        _interval(spread.bootstrap, metric),
+        *([_interval(spread.bootstrap, metric)] if resampled else []),
         _number(contrast.effect_size, "+"),
         Cell(text=probability_text(contrast.p), sort=contrast.p),
         Cell(text=probability_text(contrast.p_holm), sort=contrast.p_holm),

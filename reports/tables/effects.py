@@ -114,7 +114,7 @@ def _interaction_row(test: Interaction) -> Row:
 
 def _score(value: float | None, metric: Metric, sign: str = "", runs: tuple[str, ...] = ()) -> Cell:
     text = MISSING if value is None else number(value, metric, sign)
-    return Cell(text=text, sort=value, runs=runs)
+    return Cell(text=text, sort=value, runs=runs if value is not None else ())
 
 
 def _p(p: float | None) -> Cell:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -101,6 +102,17 @@ def test_what_is_drawn_are_the_seeds_their_mean_and_the_front(trial: Make, study
 def test_a_cost_that_was_not_measured_has_no_figure(awkward: StudyRows, study: Study) -> None:
     assert score_against(awkward, config_rows(awkward), LATENCY) == ()
     assert score_against(study([]), (), PARAMETERS) == ()
+
+
+def test_a_measured_latency_is_an_axis(trial: Make, study: Study) -> None:
+    rows = study([trial("baseline", 0, 0.5), trial("ELA", 0, 0.75)])
+    costs = [SimpleNamespace(latency_ms=2.5), None]
+    configs = [replace(c, cost=k) for c, k in zip(config_rows(rows), costs, strict=True)]
+    (figure,) = score_against(rows, configs, LATENCY)
+    (axes,) = figure.axes
+    assert axes.get_xlabel() == "Latency (ms)"
+    marks = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [(float(m.get_xdata()[0]), float(m.get_ydata()[0])) for m in marks] == [(2.5, 50.0)]
 
 
 def test_what_fits_no_page_is_several_figures(trial: Make, study: Study) -> None:

@@ -90,7 +90,8 @@ def test_many_backbones_are_drawn_in_rows(placed: list[tuple[Panel, bool]]) -> N
     ]
     figure = overview([Facet("study", "Test Top-1 (%)", tuple(marks))])
     assert figure is not None
-    assert [axes.get_title("left") for axes in figure.axes] == ["study (1 of 2)", "study (2 of 2)"]
+    titles = [axes.get_title("left") for axes in figure.axes]
+    assert titles == ["study (1 of 2)", "study (2 of 2)"]
     assert sum(len(panel.labels) for panel, _ in placed[-8:]) == 48
     assert all(collisions(panel) == [] for panel, _ in placed[-8:])
 

@@ -67,7 +67,7 @@ def test_what_is_never_alone_changed_has_no_slope(trial: Make, study: Study) -> 
 
 @pytest.mark.parametrize(
     ("value", "label"),
-    [("in_channels", "C"), ("in_channels/8", "C/8"), (16, "16"), (True, "yes"), (None, "None")],
+    [("in_channels", "C"), ("in_channels/8", "C/8"), (16, "16"), (True, "true"), (None, "none")],
 )
 def test_levels_are_short(value: object, label: str) -> None:
     assert level_label(value) == label

@@ -4,11 +4,14 @@ import math
 from pathlib import Path
 
 import pytest
+from mlflow.entities import Metric
 
 from reports.rows import study_rows, trials_frame
 from sweep.errors import UserError
 from sweep.orchestration.record import _short_list
-from sweep.tracking.reading import Refusal, _refusals, read_study
+from sweep.tracking import names
+from sweep.tracking.reading import Refusal, _refusals, read_curves, read_study
+from sweep.tracking.store import open_client
 
 
 @pytest.mark.usefixtures("small_pages")
@@ -86,3 +89,25 @@ def test_a_list_of_refusals_that_has_no_room_says_so() -> None:
     found, complete = _refusals(stored)
     assert found[:4] == whole
     assert not complete
+
+
+def test_curves_have_the_value_of_every_epoch(store: str) -> None:
+    client = open_client(store)
+    runs = {run.tags[names.TRIAL_ID]: run.run_id for run in read_study(store, "small").trials}
+    logged = {"none0": [(2, 0.5, 20), (1, 0.4, 10), (3, math.nan, 30), (4, math.inf, 40)]}
+    logged["none1"] = [(1, 0.1, 10), (1, 0.2, 20)]  # an epoch that was trained again
+    for trial_id, points in logged.items():
+        metrics = [Metric("val_top1", value, time, step) for step, value, time in points]
+        client.log_batch(runs[trial_id], metrics=metrics)
+    curves = read_curves(store, runs.values(), "val_top1")
+    assert set(curves) == set(runs.values())
+    assert curves[runs["none0"]][:2] == ((1, 0.4), (2, 0.5))
+    assert math.isnan(curves[runs["none0"]][2][1])
+    assert curves[runs["none0"]][3] == (4, math.inf)
+    assert curves[runs["none1"]] == ((1, 0.2),)
+    assert curves[runs["ca0"]] == ()
+
+
+def test_curves_of_a_missing_store_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no MLflow store"):
+        read_curves(f"sqlite:///{tmp_path}/mlflow.db", ["a"], "val_top1")

@@ -33,12 +33,12 @@ def test_a_study_without_a_result_is_told(store: str, tmp_path: Path) -> None:
 
 
 def test_the_command_names_its_files(tmp_path: Path) -> None:
-    code, out, _ = call("paper", "figure", "--dir", str(tmp_path))
-    assert code == 0
-    assert str(tmp_path / "reports" / "paper" / "figure_1.pdf") in out
+    result = call("paper", "figure", "--dir", str(tmp_path))
+    assert result.code == 0
+    assert str(tmp_path / "reports" / "paper" / "figure_1.pdf") in result.out
 
 
 def test_the_command_says_what_is_not_there(tmp_path: Path) -> None:
-    code, _, err = call("paper", "figure", "a_study", "--dir", str(tmp_path))
-    assert code == 2
-    assert "no MLflow store" in err
+    result = call("paper", "figure", "a_study", "--dir", str(tmp_path))
+    assert result.code == 2
+    assert "no MLflow store" in result.err
