@@ -151,7 +151,7 @@ def inline_svg(drawing: Drawing) -> str:
     colours are values (an image, a mesh) it keeps them all, and the white that they are seen on.
     """
     svg = drawing.svg[drawing.svg.index("<svg") :]
-    svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->|<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
     head, body = svg.split(">", 1)
     width = float(head.partition(' width="')[2].partition("pt")[0])
     head = re.sub(r' (width|height)="[^"]*"', "", head)

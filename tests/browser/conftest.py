@@ -46,8 +46,9 @@ TOP1 = [97.04, 98.33, 9.5, math.nan, 98.06, 100.0]
 @pytest.fixture(scope="package")  # its event loop would be in the way of other tests' own
 def browser() -> Iterator[Browser]:
     path = shutil.which("chromium")
-    if path is None and not os.environ.get("CI_BROWSER"):
-        pytest.skip("there is no chromium; on Debian: apt-get install chromium")
+    if path is None:
+        reason = "there is no chromium; on Debian: apt-get install chromium"
+        pytest.fail(reason) if os.environ.get("CI_BROWSER") else pytest.skip(reason)
     with sync_playwright() as playwright:
         # Root, as in a container, has no sandbox.
         chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])

@@ -42,6 +42,7 @@ def test_rows_are_typed(store: str) -> None:
     assert trial.score("top1") == 0.95
     assert rows.compared.name == "top1"
     assert rows.notes == ()
+    assert (trial.experiment_id, rows.experiment_id) == ("2", "1")  # another sweep made its run
 
 
 def test_only_finite_numbers_of_finished_trials_are_scores(store: str) -> None:
