@@ -156,12 +156,8 @@ def sentences(found: Effects, metric: Metric) -> tuple[str, ...]:
     """
     untold = len([effect for effect in found.main if effect.difference is None])
     return (
-        *(
-            f"{effect.title}: {_words(effect, metric)}."
-            for effect in found.main
-            if effect.difference is not None
-        ),
-        *([f"{untold} more cannot be told: see the table of effects."] if untold else []),
+        *(words for effect in found.main if (words := _words(effect, metric))),
+        *([f"{untold} effects cannot be told: the table of effects says why."] if untold else []),
         *(
             f"{test.title}: the effect of one depends on the other ({p_words(test.p_holm)} "
             "after Holm): read the grid of both, not the effect of one."
@@ -186,10 +182,11 @@ def joined(names: Sequence[str]) -> str:
 
 
 def _words(effect: MainEffect, metric: Metric) -> str:
+    """Return an effect as a sentence; empty for one that cannot be told."""
     if effect.difference is None or effect.margin is None or effect.p_holm is None:
-        return f"cannot be told: {effect.reason}"
+        return ""
     difference = f"{number(effect.difference, metric, '+')} ± {amount(effect.margin, metric)}"
-    return f"{difference} (95 %; {p_words(effect.p_holm)} after Holm)"
+    return f"{effect.title}: {difference} (95 %; {p_words(effect.p_holm)} after Holm)."
 
 
 # The design --------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def _is_alive(run: RunRecord) -> bool:
 
 def _progress(record: StudyRecord) -> str:
     ended = sum(run.status != "RUNNING" for run in record.trials)
-    return f"{time.strftime('%H:%M:%S')}  {ended} of {len(record.trials)} begun trials have ended"
+    return f"{time.strftime('%H:%M:%S')}  {len(record.trials)} trials begun, {ended} ended"
 
 
 def _fingerprint(record: StudyRecord) -> str:

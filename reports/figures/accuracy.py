@@ -49,15 +49,22 @@ class Axis:
     """A cost that a score can be drawn against."""
 
     title: str
+    words: str
+    """The title within a sentence."""
     units: tuple[tuple[str, float], ...]
     """Each with its size, the larger one first."""
     of: Callable[[ConfigRow], float | None]
 
 
-PARAMETERS = Axis("Parameters", (("M", 1e6), ("k", 1e3)), lambda config: config.params_thop_like)
-MACS = Axis("MACs", (("G", 1e9), ("M", 1e6)), lambda config: config.macs)
+PARAMETERS = Axis(
+    "Parameters", "parameters", (("M", 1e6), ("k", 1e3)), lambda config: config.params_thop_like
+)
+MACS = Axis("MACs", "MACs", (("G", 1e9), ("M", 1e6)), lambda config: config.macs)
 LATENCY = Axis(
-    "Latency", (("ms", 1.0),), lambda config: config.cost.latency_ms if config.cost else None
+    "Latency",
+    "latency",
+    (("ms", 1.0),),
+    lambda config: config.cost.latency_ms if config.cost else None,
 )
 
 

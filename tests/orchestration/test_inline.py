@@ -47,7 +47,7 @@ def test_sweep_is_complete_in_ledger_and_mlflow(run: Runner, folder: Path) -> No
     (parent,) = runs_of(folder, "sweep")
     assert parent.info.status == "FINISHED"
     assert parent.data.tags[names.STUDY] == "small"
-    assert parent.data.metrics == {"trials": 4.0, "trials_done": 4.0}
+    assert parent.data.metrics == {"trials": 4.0, "trials_done": 4.0, "trials_failed": 0.0}
     artifacts = {f.path for f in client_of(folder).list_artifacts(parent.info.run_id)}
     assert artifacts == {"search_space.yaml", "resolved.json", "plan.json", "environment.json"}
 

@@ -490,9 +490,14 @@ def test_in_words(ela: Callable[..., StudyRows]) -> None:
 
 def test_refusals_and_interactions_in_words(ela: Callable[..., StudyRows]) -> None:
     rows = ela((PRESETS[p], s, 0.9) for p in "TL" for s in range(3))
-    assert sentences(_effects(rows), rows.compared)[0] == (
-        "ResNet-18, ELA: kernel_size 7 over 5: cannot be told: "
-        "groups and num_groups changed with it."
+    assert sentences(_effects(rows), rows.compared) == (
+        "3 effects cannot be told: the table of effects says why.",
+    )
+    table = effects_table(rows, _effects(rows))
+    assert table is not None
+    assert (
+        "ResNet-18, ELA: kernel_size 7 over 5: cannot be told, groups and num_groups changed with "
+        "it." in table.notes
     )
     rng = np.random.default_rng(12)
     settings = _factorial(kernel_size=[5, 7], num_groups=[16, 32])

@@ -74,8 +74,8 @@ def test_a_report_is_written_when_there_is_news_and_not_for_a_heartbeat() -> Non
     assert watched.watch() is ended  # whose report is the caller's
     assert watched.written == [begun, measured]
     assert [line[10:] for line in watched.told] == [
-        "0 of 0 begun trials have ended",
-        "0 of 1 begun trials have ended",
+        "0 trials begun, 0 ended",
+        "1 trials begun, 0 ended",
         "has ended",
     ]
 
@@ -125,7 +125,7 @@ def test_the_command_watches_until_the_sweep_has_ended(
     assert (result.code, result.err) == (0, "")
     assert refreshed == [7]
     first, second, *paths = result.out.splitlines()
-    assert first.endswith("0 of 0 begun trials have ended")
+    assert first.endswith("0 trials begun, 0 ended")
     assert second == "the sweep has ended"
     assert f"report: {tmp_path / 'index.html'}" in paths
     uploaded = {found.path for found in client.list_artifacts(parent_id, "report")}

@@ -68,7 +68,7 @@ def test_finished_trial_is_taken_over_whole_and_sent_by_nobody_again(
     (after,) = runs(uri)
     assert after.data.metrics == before.data.metrics
     assert steps(uri, after.info.run_id) == [1, 2]
-    assert steps(uri, after.info.run_id, "test_top1") == [2]
+    assert steps(uri, after.info.run_id, "test_top1") == [0]
     member = [after.data.tags[names.per_sweep(names.MEMBER, s)] for s in ("small", "other")]
     assert member == ["yes", "yes"]
 
