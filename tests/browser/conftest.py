@@ -156,6 +156,7 @@ def table(scores: list[float], rows: StudyRows) -> Table:
     made[1] = (made[1][0], Cell(text="98.33", sort=98.33, mark="best", runs=(finished[0],)))
     half = len(made) // 2
     return Table(
+        study="a_study",
         name="configurations",
         title="Configurations",
         columns=(Column(title="Method"), Column(title="Top-1", unit="%", kind="spread")),

@@ -38,7 +38,7 @@ SLOW = replace(COST, device="CPU Y", latency_ms=99.0, measured="2026-01-01T00:00
 
 def run(run_id: str, attention: str, seed: int) -> RunRecord:
     params = {"backbone": "resnet18", "attention": attention, "seed": str(seed)}
-    return RunRecord(run_id, run_id, "FINISHED", params, {"params_true": 11e6}, {})
+    return RunRecord(run_id, "1", run_id, "FINISHED", params, {"params_true": 11e6}, {})
 
 
 def measurement(attention: str, cost: Cost = COST) -> RunRecord:
@@ -61,7 +61,7 @@ def measurement(attention: str, cost: Cost = COST) -> RunRecord:
         "forward_peak_gib": cost.peak_memory_gib,
     }
     model = {"backbone": "resnet18", "attention": attention}
-    return RunRecord(cost.run_id, "cost", "FINISHED", model | params, metrics, tags)
+    return RunRecord(cost.run_id, "1", "cost", "FINISHED", model | params, metrics, tags)
 
 
 TRIALS = [run("a", "none", 0), run("b", "none", 1), run("c", "se", 0)]

@@ -56,7 +56,7 @@ def test_the_order_of_columns_does_not_depend_on_the_store(
     one = trials_frame([trial("baseline", 0, metrics=metrics)])
     other = trials_frame([trial("baseline", 0, metrics=dict(reversed(metrics.items())))])
     assert list(one) == list(other)
-    assert list(one)[:3] == ["trial_id", "run_id", "backbone"]
+    assert list(one)[:3] == ["trial_id", "run_id", "experiment_id"]
 
 
 def test_no_trial_is_a_frame_too() -> None:

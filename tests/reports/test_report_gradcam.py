@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from reports.figures import COLUMN, TEXT_WIDTH, save
 from reports.figures.gradcam import caption, figure_of
+from reports.figures.style import COLUMN, TEXT_WIDTH, save
 from sweep.tracking.gradcam import Comparison, GradCam, Layer, ModelMaps
 
 LAST = Layer("layer4.1", 4, 4)

@@ -15,7 +15,7 @@ from reports.configs import config_rows
 from reports.html import Drawing, Page, inline_svg, render, sort_key
 from reports.rows import StudyRows, TrialRow
 from reports.summary import summarise
-from reports.tables.base import Cell, Column, Section, Table
+from reports.tables.base import MEANINGS, Cell, Column, Section, Table
 from tests.reports.conftest import HOSTILE
 
 LOADED = {"src", "srcset", "data", "poster", "action"}
@@ -139,13 +139,15 @@ def test_a_table_has_its_marks_and_what_they_mean(page: Callable[..., Page]) -> 
     )
     columns = (Column(title="Method"), Column(title="Top-1", unit="%", kind="number"))
     section = Section(title="one", rows=rows)
-    table = Table(name="t", title="T", columns=columns, sections=(section,), caption="Said.")
+    table = Table(
+        name="t", study="s", title="T", columns=columns, sections=(section,), caption="Said."
+    )
     text = render(page(tables=[table], files=["t.tex", "t.csv", "f.pdf", "other.md"]))
     assert "<strong>98</strong>" in text
     assert "<strong>97</strong>" not in text
     parsed = Parsed(text)
-    assert "★ and bold: best of its group beyond the noise." in parsed.words
-    assert "≈: not to be told from the best one." in parsed.words
+    assert f"★ and bold: {MEANINGS['best']}." in parsed.words
+    assert f"†: {MEANINGS['tied']}." in parsed.words
     assert [link for link in parsed.links if "." in link and "/" not in link] == [
         "f.pdf",
         "t.tex",
@@ -155,7 +157,7 @@ def test_a_table_has_its_marks_and_what_they_mean(page: Callable[..., Page]) -> 
 
 def test_of_many_notes_most_are_folded_and_all_are_there(page: Callable[..., Page]) -> None:
     notes = tuple(f"note {number}." for number in range(12))
-    table = Table(name="t", title="T", columns=(), sections=(), caption="", notes=notes)
+    table = Table(name="t", study="s", title="T", columns=(), sections=(), caption="", notes=notes)
     words = Parsed(render(page(tables=[table]))).words
     assert all(note in words for note in notes)
     assert words.index("note 7.") < words.index("4 more notes") < words.index("note 8.")

@@ -8,30 +8,42 @@ from pathlib import Path
 import pytest
 from spec.spaces import call
 
-from reports.render import write_report
+from reports.render import write_report as write
+from reports.sources import Source
 from sweep.errors import UserError
+from sweep.tracking.reading import read_study
+
+
+def write_report(study: str, store: str, target: Path) -> list[Path]:
+    return list(write(Source(read_study(store, study), store), target))
 
 
 def test_a_report_from_mlflow(store: str, tmp_path: Path) -> None:
     target = tmp_path / "deep" / "report"
-    paths = list(write_report("small", store, target))
-    names = ["accuracy_vs_params.pdf", "accuracy_vs_params.png", "accuracy_vs_params.svg"]
-    assert sorted(path.name for path in paths) == [
-        *names,
-        "index.html",
-        "table.csv",
-        "table.md",
-        "table.tex",
-    ]
+    paths = write_report("small", store, target)
+    figures = ("accuracy_vs_macs", "accuracy_vs_params", "seeds")
+    tables = ("comparisons", "table")
+    names = [f"{name}.{kind}" for name in figures for kind in ("pdf", "png", "svg")]
+    names += [f"{name}.{kind}" for name in tables for kind in ("csv", "md", "tex")]
+    assert sorted(path.name for path in paths) == sorted([*names, "index.html"])
     assert sorted(path.name for path in target.iterdir()) == sorted(path.name for path in paths)
     assert "loss is nan" in (target / "index.html").read_text(encoding="utf-8")
     assert "| 91.00 ± 1.41 (2) |" in (target / "table.md").read_text(encoding="utf-8")
 
 
+def test_what_an_earlier_report_left_goes_and_other_files_stay(store: str, tmp_path: Path) -> None:
+    left = ("accuracy_vs_latency.png", "slopes_2.svg", "cost.tex")
+    others = ("table_of_mine.tex", "notes.md")
+    for name in (*left, *others):
+        (tmp_path / name).touch()
+    paths = write_report("small", store, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*others, *(path.name for path in paths)}
+
+
 def test_a_report_without_trials(store: str, tmp_path: Path) -> None:
-    list(write_report("empty", store, tmp_path))
+    write_report("empty", store, tmp_path)
     for name in ("table.md", "table.tex"):
-        assert "No trial has run yet." in (tmp_path / name).read_text(encoding="utf-8")
+        assert "There is no trial to show yet." in (tmp_path / name).read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names places and errors of Linux")
@@ -50,7 +62,7 @@ def test_what_cannot_be_written_is_one_line(store: str, tmp_path: Path) -> None:
     assert {path.name for path in taken.iterdir() if path.name.startswith(".")} == set()
     assert (taken / "table.md").is_dir()
     with pytest.raises(UserError, match=r"^cannot write to .*: Is a directory$"):
-        list(write_report("small", store, taken))
+        write_report("small", store, taken)
 
 
 def test_a_full_disk_is_one_line(
@@ -68,5 +80,5 @@ def test_a_full_disk_is_one_line(
 
 def test_no_such_study_writes_nothing(store: str, tmp_path: Path) -> None:
     with pytest.raises(UserError):
-        list(write_report("other", store, tmp_path / "report"))
+        write_report("other", store, tmp_path / "report")
     assert not (tmp_path / "report").exists()

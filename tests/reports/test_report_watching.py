@@ -23,7 +23,7 @@ from sweep.tracking.store import find_runs, open_client
 def run(status: str, seconds_ago: float | None = 0.0, **metrics: float) -> RunRecord:
     """A run whose last heartbeat is so old."""
     beat = {} if seconds_ago is None else {names.HEARTBEAT: str(time.time() - seconds_ago)}
-    return RunRecord("id", "a run", status, {}, metrics, beat)
+    return RunRecord("id", "1", "a run", status, {}, metrics, beat)
 
 
 def record(parent: RunRecord, *trials: RunRecord) -> StudyRecord:
