@@ -90,6 +90,7 @@ LAYOUTS = (
     Layout(columns=1, height=5.0, margin=0.45),
     Layout(columns=1, height=5.0, margin=0.45, labelled=16),
     Layout(columns=1, height=5.0, margin=0.45, labelled=8),
+    Layout(columns=1, height=5.0, margin=0.45, labelled=4),
 )
 """Tried in this order until every label has a place."""
 
@@ -153,7 +154,7 @@ def _labelled(
     """Return a figure in the first layout that has room for its labels; two, if it fits no page."""
     most = max(len(members) for _, members in groups)
     roomy = [layout for layout in LAYOUTS if most <= layout.labelled]
-    for layout in roomy or LAYOUTS[-2:]:
+    for layout in roomy or LAYOUTS[-3:]:
         if math.ceil(len(groups) / layout.columns) * layout.height > TEXT_HEIGHT:
             half = math.ceil(len(groups) / 2)
             parts = (groups[:half], groups[half:])

@@ -44,7 +44,7 @@ SPREAD = 0.34
 TICK = 14
 """Characters of a line under the axis."""
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
-LAYOUTS = ((7.0, 2.7), (5.0, 2.4), (5.0, 3.0), (5.0, 3.6), (3.0, 2.8))
+LAYOUTS = ((7.0, 2.7), (5.0, 2.4), (5.0, 3.0), (5.0, 3.6), (4.0, 2.8), (3.0, 2.8))
 """Backbones side by side at most, and inches of a row of panels, tried in this order until every
 label has a place."""
 

@@ -201,7 +201,7 @@ def test_the_table_has_every_module(rows: Callable[..., StudyRows]) -> None:
     table = comparisons(study, config_rows(study))
     assert table is not None
     ((*cells, _), *_, missing) = table.sections[0].rows
-    assert [cell.text for cell in missing] == ["SE", "ResNet-18", *["–"] * 8]
+    assert [cell.text for cell in missing] == ["SE", "ResNet-18", *["–"] * 7]
     difference = np.subtract(FAR, BASE) * 100
     mean, std = difference.mean(), difference.std(ddof=1)
     low, high = stats.t.interval(0.95, 3, mean, std / 2)
@@ -211,7 +211,6 @@ def test_the_table_has_every_module(rows: Callable[..., StudyRows]) -> None:
         "ResNet-18",
         f"+{mean:.2f} ± {std:.2f} (4)",
         f"+{low:.2f} to +{high:.2f}",
-        "–",
         f"{mean / std * math.gamma(1.5) / math.sqrt(1.5) / math.gamma(1):+.2f}",
         "<0.001",
         "<0.001",
@@ -224,6 +223,20 @@ def test_the_table_has_every_module(rows: Callable[..., StudyRows]) -> None:
     assert record["p"] == pytest.approx(p)
     assert record["p_holm"] == pytest.approx(2 * p)
     assert {tuple(record) for record in table.records} == {tuple(table.records[0])}
+
+
+def test_from_five_seeds_on_there_is_a_bootstrap_interval(rows: Callable[..., StudyRows]) -> None:
+    study = rows({"baseline": [*BASE, 0.9], "CA": [*FAR, 0.97], "SE": FAR[:2]})
+    configs = config_rows(study)
+    table = comparisons(study, configs)
+    assert table is not None
+    headings = [column.title for column in table.columns]
+    place = headings.index("95 % interval, bootstrap")
+    assert headings[place - 1] == "95 % interval, t"
+    found = next(c for c in configs if c.name == "CA").differences["top1"].bootstrap
+    assert found is not None
+    cells = {row[0].text: row[place].text for row in table.sections[0].rows}
+    assert cells == {"CA": f"{100 * found.low:+.2f} to {100 * found.high:+.2f}", "SE": "–"}
 
 
 def test_without_a_module_there_is_no_table(rows: Callable[..., StudyRows], study: Study) -> None:

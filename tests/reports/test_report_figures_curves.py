@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import statistics
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -105,7 +105,7 @@ def test_lines_are_the_means_and_labels_do_not_overlap(ten: StudyRows) -> None:
     assert axes.get_ylim()[0] > 80  # the first half lies outside
     spans = sorted((box.y0, box.y1) for t in axes.texts for box in [t.get_window_extent()])
     assert len(spans) == 7
-    assert all(below[1] <= above[0] + 1 for below, above in itertools.pairwise(spans))
+    assert all(below[1] <= above[0] + 1 for below, above in pairwise(spans))
 
 
 @pytest.mark.parametrize("length", [1, 2])

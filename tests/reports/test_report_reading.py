@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,9 @@ def test_a_list_of_refusals_that_has_no_room_says_so() -> None:
     assert not complete
 
 
-def test_curves_have_the_value_of_every_epoch(store: str) -> None:
+def test_curves_have_the_value_of_every_epoch(store: str, tmp_path: Path) -> None:
+    copied = shutil.copy(store.removeprefix("sqlite:///"), tmp_path)  # other tests have none
+    store = f"sqlite:///{copied}"
     client = open_client(store)
     runs = {run.tags[names.TRIAL_ID]: run.run_id for run in read_study(store, "small").trials}
     logged = {"none0": [(2, 0.5, 20), (1, 0.4, 10), (3, math.nan, 30), (4, math.inf, 40)]}

@@ -117,7 +117,7 @@ def test_another_model_is_not_the_trials(uri: str, parent: str, other: MeasuredM
 
 def test_hyperparameter_that_a_module_gained_had_its_default() -> None:
     params = {"attention": "ela", "attention.kernel_size": "7"}
-    old = RunRecord("r", "r", "FINISHED", params, {"params_true": 1.0}, {})
+    old = RunRecord("r", "1", "r", "FINISHED", params, {"params_true": 1.0}, {})
     gained = {"attention.groups": "in_channels"}  # ELA's default
     assert key_of_run(old) == key_of_run(replace(old, params=params | gained))
     assert key_of_run(old) != key_of_run(replace(old, params=params | {"attention.groups": "1"}))

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from sweep.tracking.pages import comparison_page, run_page, server_of, sweep_page
+from sweep.tracking.links import comparison_page, run_page, server_of, sweep_page
 
 
 @pytest.mark.parametrize(
