@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from example_study import Example
 from mlflow import MlflowClient
 from mlflow.entities import Metric as Logged
 from mlflow.entities import Param
 
-from reports.configs import config_rows
+from reports.configs import ConfigRow, config_rows
 from reports.rows import StudyRows, TrialRow
 from sweep.tasks.base import Metric
 from sweep.tracking import names
@@ -90,6 +89,13 @@ def study() -> Callable[..., StudyRows]:
         return StudyRows(**{**fields, **changes})
 
     return make
+
+
+class Example(NamedTuple):
+    """A study with its configurations."""
+
+    rows: StudyRows
+    configs: tuple[ConfigRow, ...]
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from example_study import Example
+from tests.reports.conftest import Example
 
 from reports.formats.comma_separated import comma_separated
 from reports.formats.latex import latex
