@@ -20,6 +20,7 @@ from markupsafe import Markup
 from reports.configs import ConfigRow
 from reports.facts import provenance
 from reports.figures.style import INK, PAPER
+from reports.printed import with_minus
 from reports.rows import StudyRows
 from reports.summary import Summary
 from reports.tables.base import MEANINGS, MISSING, SIGNS, Cell, Kind, Table
@@ -125,13 +126,15 @@ def render(page: Page) -> str:
 
 def environment() -> Environment:
     """Return where templates come from, and how they are filled."""
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["minus"] = with_minus
+    return made
 
 
 def sort_key(cell: Cell, kind: Kind) -> str | None:

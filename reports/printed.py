@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from reports.stats import MOST_SEEDS, Interval, Spread
 from reports.tables.base import MISSING, Cell, Mark
 from sweep.tasks.base import Metric
+
+
+def with_minus(text: str) -> str:
+    """Return text with the sign of minus, and not a hyphen, before numbers."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "−", text)
 
 
 def metric_name(metric: Metric) -> str:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reports.printed import with_minus
 from reports.tables.base import EMPTY, MISSING, SIGNS, Cell, Column, Table
 
 PREAMBLE = r"\usepackage{booktabs,graphicx,siunitx}"
@@ -75,13 +76,18 @@ def _tabular(table: Table) -> list[str]:
     lines = [
         rf"\begin{{tabular}}{{@{{}}{''.join(kind for b in blocks for kind in b.kinds)}@{{}}}}",
         r"\toprule",
-        *(_line([block.heading[part] for block in blocks]) for part in (0, 1)),
+        *(_line([block.heading[part] for block in blocks]) for part in _parts(table)),
     ]
     for section in table.sections:
         title = rf"\multicolumn{{{width}}}{{@{{}}l@{{}}}}{{\emph{{{escape(section.title)}}}}}"
         lines += [r"\midrule", *([_line([title])] if section.title else [])]
         lines += [_line(next(rows)) for _ in section.rows]
     return [*lines, r"\bottomrule", r"\end{tabular}"]
+
+
+def _parts(table: Table) -> tuple[int, ...]:
+    """Return the lines of the heading: titles, and units where there are any."""
+    return (0, 1) if any(column.unit for column in table.columns) else (0,)
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -107,7 +113,7 @@ def _blocks(table: Table) -> list[_Block]:
 
 
 def _words(column: Column, cells: Sequence[Cell], kind: str) -> _Block:
-    texts = tuple(escape(cell.text) + _sign(cell) for cell in cells)
+    texts = tuple(escape(with_minus(cell.text)) + _sign(cell) for cell in cells)
     return _Block((kind,), (escape(column.title), _unit(column)), texts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from reports.printed import with_minus
 from reports.tables.base import EMPTY, SIGNS, Cell, Table
 
 
@@ -33,7 +34,7 @@ def markdown_text(text: str) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    text = markdown_text(cell.text)
+    text = markdown_text(with_minus(cell.text))
     if cell.mark == "best":
         return f"**{text}**"
     return text + markdown_text(SIGNS[cell.mark])

@@ -29,6 +29,10 @@ Curve = tuple[tuple[int, float], ...]
 """(epoch, value), in the order of the epochs; a value that is not finite is there as such."""
 
 
+UNKNOWN = '{"count": 1, "items": []}'
+"""Of a study that does not say what it refused: the list is not complete."""
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """One run, as MLflow holds it; metrics are the latest values."""
@@ -102,7 +106,7 @@ def study_record(
     limits: tuple[str, ...] = (),
 ) -> StudyRecord:
     """Return the study of a parent run and of the trials that its grid has now."""
-    refused, complete = _refusals(parent.tags[names.REFUSED])
+    refused, complete = _refusals(parent.tags.get(names.REFUSED, UNKNOWN))
     return StudyRecord(
         parent.tags[names.STUDY],
         parent,

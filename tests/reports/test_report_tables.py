@@ -8,13 +8,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.reports.conftest import Example
 
 from reports.formats.comma_separated import comma_separated
 from reports.formats.latex import latex
 from reports.formats.markdown import markdown
+from reports.printed import with_minus
 from reports.tables.base import Cell, Column, Section, Table
 from reports.tables.scores import scores
+from tests.reports.conftest import Example
 
 DOCUMENT = (
     r"\documentclass{article}\usepackage{booktabs,graphicx,siunitx}"
@@ -102,6 +103,28 @@ def test_latex_compiles_in_a_plain_article(table: Table, tmp_path: Path) -> None
         pytest.skip("siunitx is not installed")
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Overfull" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("-0.13 to -1.98", "−0.13 to −1.98"),
+        ("(-2.5)", "(−2.5)"),
+        ("ELA-k7-g8-ng16", "ELA-k7-g8-ng16"),
+        ("2026-11-22", "2026-11-22"),
+        ("1e-4", "1e-4"),
+    ],
+)
+def test_a_minus_is_no_hyphen(text: str, shown: str) -> None:
+    assert with_minus(text) == shown
+
+
+def test_a_heading_without_units_is_one_line() -> None:
+    columns = (Column(title="Module"), Column(title="F", kind="number"))
+    section = Section(title="", rows=((Cell(text="ELA"), Cell(text="4.20")),))
+    made = Table(name="t", study="s", title="T", columns=columns, sections=(section,), caption="c")
+    body = latex(made).partition(r"\toprule")[2].partition(r"\midrule")[0]
+    assert body.count(r"\\") == 1
 
 
 def test_csv_round_trips(table: Table, mixed: Example) -> None:
