@@ -68,6 +68,8 @@ class Page:
     tables: Sequence[Table] = ()
     files: Sequence[str] = ()
     """Names of the files that lie beside the page; those of a table or figure have its name."""
+    space: str | None = None
+    """The search space as it was run, as YAML."""
     server: str | None = None
     """Address of MLflow's pages; None links nothing (the report was made from an export)."""
     refresh: int | None = None

@@ -70,6 +70,7 @@ def write_report(source: Source, target: Path, *, refresh: int | None = None) ->
                 drawings=drawings,
                 tables=tables,
                 files=sorted(path.name for path in draft.iterdir()),
+                space=source.space,
                 server=source.server,
                 refresh=refresh,
             )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from ruamel.yaml import YAML
+
+from sweep.tracking import names
 from sweep.tracking.gradcam import GradCam, read_gradcam
 from sweep.tracking.links import server_of
-from sweep.tracking.reading import Curve, StudyRecord, read_curves
+from sweep.tracking.reading import Curve, StudyRecord, read_curves, read_text
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,18 @@ class Source:
     def curves(self, run_ids: Iterable[str], key: str) -> Mapping[str, Curve]:
         """Read what a metric was after every epoch, by the ids of runs."""
         return {} if self.uri is None else read_curves(self.uri, run_ids, key)
+
+    @cached_property
+    def space(self) -> str | None:
+        """The search space as it was run, overrides included, as YAML."""
+        if self.uri is None:
+            return None
+        text = read_text(self.uri, self.record.parent.run_id, names.RESOLVED)
+        if text is None:
+            return None
+        out = io.StringIO()
+        YAML().dump(json.loads(text), out)
+        return out.getvalue()
 
     @cached_property
     def gradcam(self) -> GradCam | None:

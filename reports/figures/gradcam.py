@@ -127,6 +127,7 @@ def caption(found: GradCam, comparison: Comparison) -> str:
         "Under each map: ✓ or ✗ for a right or wrong prediction, its probability, and its class "
         "where it is wrong.",
         *(["An image without colour: nothing in it speaks for its class."] if empty else []),
+        *(f"Left out: {name}." for name in found.left_out),
     ]
     return " ".join(sentences)
 

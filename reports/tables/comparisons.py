@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from reports.comparisons import Contrast, against_baseline
 from reports.configs import ConfigRow, by_group
@@ -76,18 +77,20 @@ def _cells(
         return (*names, *[Cell(text=MISSING)] * (7 + resampled))
     spread, seeds = contrast.difference, contrast.seeds_needed
     runs = (*contrast.config.runs(metric.name), *contrast.other.runs(metric.name))
-    return (
-        *names,
-        spread_cell(spread, metric, runs, sign="+"),
+    needed = MISSING if seeds is None else seeds_text(seeds).removeprefix("about ")
+    derived = (
         _interval(spread.interval, metric),
         *([_interval(spread.bootstrap, metric)] if resampled else []),
         _number(contrast.effect_size, "+"),
         Cell(text=probability_text(contrast.p), sort=contrast.p),
         Cell(text=probability_text(contrast.p_holm), sort=contrast.p_holm),
         _number(contrast.improvement),
-        Cell(
-            text=MISSING if seeds is None else seeds_text(seeds).removeprefix("about "), sort=seeds
-        ),
+        Cell(text=needed, sort=seeds),
+    )
+    return (
+        *names,
+        spread_cell(spread, metric, runs, sign="+"),
+        *(replace(cell, runs=() if cell.text == MISSING else runs) for cell in derived),
     )
 
 

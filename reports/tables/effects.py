@@ -93,9 +93,9 @@ def _effect_row(effect: MainEffect, metric: Metric) -> Row:
         Cell(text=effect.comparison),
         Cell(text=str(len(effect.runs)), sort=len(effect.runs), runs=effect.runs),
         _score(effect.difference, metric, "+", effect.runs),
-        _score(effect.margin, metric),
-        _p(effect.p),
-        _p(effect.p_holm),
+        _score(effect.margin, metric, runs=effect.runs),
+        _p(effect.p, effect.runs),
+        _p(effect.p_holm, effect.runs),
     )
 
 
@@ -105,10 +105,14 @@ def _interaction_row(test: Interaction) -> Row:
         Cell(text=test.module, sort=test.module),
         Cell(text=" × ".join(test.factors), sort=" × ".join(test.factors)),
         Cell(text=str(len(test.runs)), sort=len(test.runs), runs=test.runs),
-        Cell(text=MISSING if test.f is None else f"{test.f:.2f}", sort=test.f),
+        Cell(
+            text=MISSING if test.f is None else f"{test.f:.2f}",
+            sort=test.f,
+            runs=test.runs if test.f is not None else (),
+        ),
         Cell(text=freedom),
-        _p(test.p),
-        _p(test.p_holm),
+        _p(test.p, test.runs),
+        _p(test.p_holm, test.runs),
     )
 
 
@@ -117,8 +121,8 @@ def _score(value: float | None, metric: Metric, sign: str = "", runs: tuple[str,
     return Cell(text=text, sort=value, runs=runs if value is not None else ())
 
 
-def _p(p: float | None) -> Cell:
-    return Cell(text=probability_text(p), sort=p)
+def _p(p: float | None, runs: tuple[str, ...]) -> Cell:
+    return Cell(text=probability_text(p), sort=p, runs=runs if p is not None else ())
 
 
 def _effect_record(effect: MainEffect, metric: Metric) -> dict[str, object]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from reports.comparisons import Standing, standings
 from reports.configs import ConfigRow, by_group
+from reports.costs import setting_text
 from reports.facts import chosen, common, devices, recipes, seeds
 from reports.printed import metric_name, spread_cell, unit, unit_of_change
 from reports.rows import STATUSES, StudyRows
@@ -110,12 +111,13 @@ class _Columns:
     def cells(self, config: ConfigRow) -> tuple[Cell, ...]:
         compared = self.rows.compared
         change = config.differences.get(compared.name)
+        runs = tuple(trial.run_id for trial in config.trials)
         return (
             Cell(text=config.name, sort=config.name),
             Cell(text=config.backbone, sort=config.backbone),
-            scaled(config.params_thop_like, 1e6, 3),
-            scaled(config.params_true, 1e6, 3),
-            scaled(config.macs, 1e9, 3) if self.giga else scaled(config.macs, 1e6, 2),
+            scaled(config.params_thop_like, 1e6, 3, runs),
+            scaled(config.params_true, 1e6, 3, runs),
+            scaled(config.macs, *((1e9, 3) if self.giga else (1e6, 2)), runs),
             *(self._score(config, metric) for metric in self.metrics),
             spread_cell(change, compared, config.runs(compared.name), sign="+"),
             *(self._timed(config) if self.timed else ()),
@@ -179,6 +181,12 @@ def _notes(rows: StudyRows, configs: Sequence[ConfigRow], marks: Mapping[int, Ma
         "Holm's correction."
         + ("" if "best" in marks.values() else " Nothing is bold: they show no best row.")
     )
+    cost = next((config.cost for config in configs if config.cost is not None), None)
+    if cost is not None:
+        lines.append(
+            f"Latency: median of one image; FPS: images per second in batches of "
+            f"{cost.throughput_batch_size}; {setting_text(cost)}."
+        )
     if chosen(rows):
         lines.append(f"Δ only where the baseline was trained with the same {chosen(rows)}.")
     incomplete = [incomplete_text(config, rows.compared.name) for config in configs]

@@ -36,8 +36,8 @@ def sweep_record(space: Space, plan: Plan) -> SweepRecord:
             **_versions(),
         },
         artifacts={
-            "search_space.yaml": space.document.text,
-            "resolved.json": _json(space.document.data),
+            names.SPACE: space.document.text,
+            names.RESOLVED: _json(space.document.data),
             "plan.json": plan.model_dump_json(indent=1),
             "environment.json": _json(_environment()),
         },

@@ -98,6 +98,9 @@ CHECKPOINTS = "checkpoints"
 FINISHED_RECORD = "ledger.json"
 """Artifact of a finished trial's run: what another folder's ledger needs of the trial."""
 
+SPACE, RESOLVED = "search_space.yaml", "resolved.json"
+"""Artifacts of a parent run: the search space as written, and with overrides."""
+
 COST_METRICS = ("params_true", "params_thop_like", "params_no_norm", "macs")
 FVCORE_MACS = "macs_fvcore"
 

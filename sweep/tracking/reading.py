@@ -13,12 +13,13 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from sweep.errors import UserError, first_line
 from sweep.registry import nearest
 from sweep.tracking import names
-from sweep.tracking.store import find_runs, open_client
+from sweep.tracking.store import answering, find_runs, open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -116,6 +117,20 @@ def study_record(
         tuple(measurements),
         limits,
     )
+
+
+def read_text(uri: str, run_id: str, name: str) -> str | None:
+    """Read a text that a run has as an artifact; None if it has none where the store looks for it.
+
+    Raises:
+        UserError: the store does not answer.
+    """
+    with TemporaryDirectory() as folder, answering(uri):
+        client = open_client(uri)
+        if name not in [artifact.path for artifact in client.list_artifacts(run_id)]:
+            return None
+        path = client.download_artifacts(run_id, name, folder)
+        return Path(path).read_text(encoding="utf-8")
 
 
 def read_finished(uri: str) -> tuple[RunRecord, ...]:
