@@ -115,7 +115,8 @@ def standings(configs: Sequence[ConfigRow], metric: Metric) -> Mapping[str, Stan
     number of configurations: the same trained models are scored on both splits, so a configuration
     whose seeds were lucky is chosen, and is lucky on the test split too. Each of k configurations
     could have been chosen, and each pair belongs to two of their families; with the factor, the
-    probability of calling any true equality a difference is at most ``LEVEL``. Without it that is
+    probability of calling any true equality a difference is at most ``LEVEL`` in each group, by
+    itself: a study of many groups has as many chances. Without it that is
     up to 0.13 for 13 equal configurations over 10 seeds.
     """
     known = against_baseline(configs, metric)

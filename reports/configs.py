@@ -136,6 +136,16 @@ def paired(trials: Iterable[TrialRow], others: Iterable[TrialRow], metric: str) 
     return spread(differences) if differences else None
 
 
+def paired_runs(config: ConfigRow, other: ConfigRow, metric: str) -> tuple[str, ...]:
+    """Return the ids of the runs of both that a paired difference is of."""
+    own, others = scores(config.trials, metric), scores(other.trials, metric)
+    return tuple(
+        trial.run_id
+        for trial in (*config.trials, *other.trials)
+        if trial.seed in own and trial.seed in others and trial.score(metric) is not None
+    )
+
+
 def _config(
     group: str,
     trials: Iterable[TrialRow],

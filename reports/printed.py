@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from reports.stats import MOST_SEEDS, Interval, Spread
+from reports.stats import LEVEL, MOST_SEEDS, Interval, Spread
 from reports.tables.base import MISSING, Cell, Mark
 from sweep.tasks.base import Metric
 
@@ -63,7 +63,10 @@ def probability_text(p: float | None) -> str:
     """Return a p-value, or a probability, of as many decimals as mean anything."""
     if p is None:
         return MISSING
-    return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    if p < 0.001:
+        return "<0.001"
+    near = f"{p:.3f}" == f"{LEVEL:.3f}"  # on which side of it, the next decimal says
+    return f"{p:.4f}" if near else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def p_words(p: float) -> str:

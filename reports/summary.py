@@ -110,6 +110,7 @@ def _finding(
             _choice(config, contrasts.get(id(config)), measured, metric),
             *_rank(config, standing, len(measured) - 1),
             *_next_best(config, standing, measured, metric),
+            *_flattered(config, measured),
         ]
     rest = [contrasts[id(m)] for m in members if m is not config and id(m) in contrasts]
     said += _others(rest)
@@ -165,6 +166,16 @@ def _next_best(
         f"Next on validation is {_called(second[0])}: {sentence(contrast)}"
         for contrast in standing.contrasts
         if second and contrast.opponent(config) is second[0] is not config.baseline
+    ]
+
+
+def _flattered(config: ConfigRow, measured: Sequence[ConfigRow]) -> list[str]:
+    """Return what no interval of a choice accounts for: one set of seeds serves both splits."""
+    if config.is_baseline or len(measured) < 3:
+        return []
+    return [
+        f"As the best of {len(measured)} on validation it owes part of its score to luck with its "
+        "seeds: expect less of it in new ones"
     ]
 
 

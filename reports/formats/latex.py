@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reports.printed import with_minus
-from reports.tables.base import EMPTY, MISSING, SIGNS, Cell, Column, Table
+from reports.tables.base import EMPTY, MISSING, SIGNS, Cell, Column, Section, Table
 
 PREAMBLE = r"\usepackage{booktabs,graphicx,siunitx}"
 FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
@@ -32,25 +32,53 @@ SPECIAL = {
     "†": r"\dag{}",
     **{character: "\\" + character for character in "&%$#_{}"},
 }
+PAGE = 45
+"""Rows that a page of the article class has room for."""
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 def latex(table: Table) -> str:
-    """Return a table float."""
-    lines = [
-        f"% {PREAMBLE}",
-        *(f"% {note}" for note in table.notes),
-        r"\begin{table}",
-        r"\centering",
-        r"\footnotesize\setlength{\tabcolsep}{3pt}",
-        r"\sisetup{detect-weight=true, retain-explicit-plus=true}",
-        rf"\caption{{{escape(table.caption)}}}\smallskip",
-        rf"\label{{tab:{table.label}}}",
-        *([FITTED, *_tabular(table), "}"] if table.sections else [EMPTY]),
-        *(["", r"\smallskip", rf"\scriptsize {escape(table.legend)}"] if table.legend else []),
-        r"\end{table}",
-    ]
+    """Return a table float, or several where the rows would not fit on a page."""
+    pieces = _pieces(table)
+    lines = [f"% {PREAMBLE}", *(f"% {note}" for note in table.notes)]
+    for number, piece in enumerate(pieces, start=1):
+        part = f" (Part {number} of {len(pieces)}.)" if len(pieces) > 1 else ""
+        lines += [
+            r"\begin{table}",
+            r"\centering",
+            r"\footnotesize\setlength{\tabcolsep}{3pt}",
+            r"\sisetup{detect-weight=true, retain-explicit-plus=true}",
+            rf"\caption{{{escape(table.caption + part)}}}\smallskip",
+            *([rf"\label{{tab:{table.label}}}"] if number == 1 else []),
+            *([FITTED, *_tabular(piece), "}"] if piece.sections else [EMPTY]),
+            *_under(piece if number < len(pieces) else replace(piece, limits=table.limits)),
+            r"\end{table}",
+        ]
     return "\n".join(lines) + "\n"
+
+
+def _pieces(table: Table) -> list[Table]:
+    """Return tables of at most ``PAGE`` rows; a section that goes on has its title again."""
+    pieces: list[list[Section]] = [[]]
+    room = PAGE
+    for section in table.sections:
+        rows = section.rows
+        while rows:
+            if not room:
+                pieces.append([])
+                room = PAGE
+            pieces[-1].append(replace(section, rows=rows[:room]))
+            rows, room = rows[room:], room - len(rows[:room])
+    return [replace(table, sections=tuple(sections), limits=()) for sections in pieces]
+
+
+def _under(table: Table) -> list[str]:
+    """Return the lines below a table: what its signs mean, and what limits its rows."""
+    lines = [*([table.legend] if table.legend else []), *table.limits]
+    if not lines:
+        return []
+    words = " ".join(escape(line) for line in lines)
+    return ["", r"\smallskip", rf"\parbox{{\linewidth}}{{\scriptsize {words}}}"]
 
 
 def escape(text: str) -> str:

@@ -14,11 +14,15 @@ def markdown(table: Table) -> str:
     header = [markdown_text(column.heading) for column in table.columns]
     lines = [markdown_row(header), markdown_row(align)]
     for section in table.sections:
+        if table.is_grouped:
+            title = f"**{markdown_text(section.title)}**"
+            lines.append(markdown_row([title, *[""] * (len(table.columns) - 1)]))
         lines += [markdown_row(map(_cell, row)) for row in section.rows]
     text = [f"# {markdown_text(table.study)}: {markdown_text(table.title)}", ""]
     text += [*(lines if table.sections else [EMPTY]), ""]
     text += [f"{markdown_text(line)}\n" for line in (table.legend, table.caption) if line]
-    return "\n".join([*text, *(f"- {markdown_text(note)}" for note in table.notes)]).rstrip() + "\n"
+    text += [f"- {markdown_text(note)}" for note in (*table.limits, *table.notes)]
+    return "\n".join(text).rstrip() + "\n"
 
 
 def markdown_row(cells: Iterable[str]) -> str:

@@ -80,7 +80,10 @@ class Table:
     columns: tuple[Column, ...]
     sections: tuple[Section, ...]
     caption: str
+    limits: tuple[str, ...] = ()
+    """What a reader must know of single rows; printed with it in every format."""
     notes: tuple[str, ...] = ()
+    """How its numbers were come by."""
     records: Sequence[Mapping[str, object]] = field(default=())
     """The rows for machines, one by one: plain numbers, None where there is none."""
 
@@ -88,6 +91,12 @@ class Table:
     def label(self) -> str:
         """What a paper refers to it by."""
         return f"{self.study}-{self.name}"
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether the titles of its sections say what its rows do not."""
+        named = any(column.names_group for column in self.columns)
+        return len(self.sections) > 1 or (not named and any(s.title for s in self.sections))
 
     @property
     def marks(self) -> list[Mark]:

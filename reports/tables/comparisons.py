@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from reports.comparisons import Contrast, against_baseline
-from reports.configs import ConfigRow, by_group
+from reports.configs import ConfigRow, by_group, paired_runs
 from reports.printed import (
     interval_text,
     metric_name,
@@ -76,7 +76,7 @@ def _cells(
     if contrast is None:
         return (*names, *[Cell(text=MISSING)] * (7 + resampled))
     spread, seeds = contrast.difference, contrast.seeds_needed
-    runs = (*contrast.config.runs(metric.name), *contrast.other.runs(metric.name))
+    runs = paired_runs(contrast.config, contrast.other, metric.name)
     needed = MISSING if seeds is None else seeds_text(seeds).removeprefix("about ")
     derived = (
         _interval(spread.interval, metric),
@@ -114,12 +114,14 @@ def _caption(metric: Metric, family: int) -> str:
 
 NOTES = (
     "95 % interval, t: Student's, of the mean difference; bootstrap: studentized, from five seeds "
-    "on, as with fewer it would hold the difference less often than it says.",
+    "on, as with fewer it would hold the difference less often than it says; ties can leave it "
+    "without a bound. Each interval is by itself, corrected for nothing.",
     "Effect size: mean over standard deviation of the differences (Cohen's d_z), with Hedges' "
     "correction for few seeds, from three on.",
     "p: two-sided paired t-test. p (Holm): by Holm's method.",
     "P(improvement): share of all pairs of one of its runs and one of the baseline's in which it "
-    "is better, equal ones half (Mann-Whitney's U over the number of pairs); from two seeds on.",
+    "is better, equal ones half (Mann-Whitney's U over the number of pairs); from two seeds on. It "
+    "is a share of few pairs: with three seeds one of two equals has 1.00 in one of twenty cases.",
     "Seeds needed, where no difference is shown: for a paired t-test to show it with probability "
     f"{POWER} at the level of Holm's strictest step, if the true difference and spread are the "
     "observed ones. Few seeds know these badly.",

@@ -60,7 +60,7 @@ def cost_table(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
         sections=sections,
         caption=_caption(rows, costs),
         notes=cost_notes({trial.run_id: trial.costs for trial in rows.trials}),
-        records=[_record(config, cost) for config in configs for cost in config.costs],
+        records=[_record(c, cost) for c in configs for cost in c.costs or (None,)],
     )
 
 
@@ -128,16 +128,16 @@ def _caption(rows: StudyRows, costs: Sequence[Cost]) -> str:
     )
 
 
-def _record(config: ConfigRow, cost: Cost) -> dict[str, object]:
-    own = ("versions", "run_id")
-    return {
+def _record(config: ConfigRow, cost: Cost | None) -> dict[str, object]:
+    record: dict[str, object] = {
         "method": config.name,
         "backbone": config.trials[0].backbone,
         "group": config.group,
         "params_true": config.params_true,
         "macs": config.macs,
-        **{key: value for key, value in vars(cost).items() if key not in own},
-        **{f"env.{key}": value for key, value in cost.versions.items()},
         "training_peak_gib": config.training_peak_gib,
-        "run_id": cost.run_id,
     }
+    if cost is None:
+        return record
+    measured = {key: value for key, value in vars(cost).items() if key != "versions"}
+    return record | measured | {f"env.{key}": value for key, value in cost.versions.items()}

@@ -7,11 +7,11 @@ per second have columns where they were measured.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reports.comparisons import Standing, standings
-from reports.configs import ConfigRow, by_group
+from reports.configs import ConfigRow, by_group, paired_runs
 from reports.costs import setting_text
 from reports.facts import chosen, common, devices, recipes, seeds
 from reports.printed import metric_name, spread_cell, unit, unit_of_change
@@ -22,6 +22,10 @@ from sweep.tasks.base import Metric
 
 GIGA_FROM = 1e9
 """MACs from which a table counts in G."""
+
+
+OF_COST = ("latency_ms", "images_per_second", "throughput_batch_size", "precision", "device")
+"""Fields of a measured cost that a record has; cost.csv has all."""
 
 
 def scores(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table:
@@ -42,6 +46,7 @@ def scores(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table:
             for group, members in by_group(configs).items()
         ),
         caption=caption(rows),
+        limits=tuple(_limits(rows, configs)),
         notes=tuple(_notes(rows, configs, marks)),
         records=tuple(_record(config, known, rows.metrics) for config in configs),
     )
@@ -58,7 +63,8 @@ def caption(rows: StudyRows) -> str:
         f"{metric_name(rows.compared)} on the test split of {common(rows, 'dataset')}; "
         f"{common(rows, 'recipe.epochs')} epochs of {recipes(rows)}; "
         f"mean ± sample standard deviation over seeds {seeds(rows)} (number of seeds); "
-        f"Δ: against the baseline of the same backbone, paired by seed. Device: {devices(rows)}."
+        "Δ: against the baseline of the same backbone, paired by seed. "
+        f"Trained on: {devices(rows)}."
     )
 
 
@@ -100,8 +106,8 @@ class _Columns:
         return (
             Column(title="Method"),
             Column(title="Backbone", names_group=True),
+            Column(title="Params (thop)", unit="M", kind="number"),
             Column(title="Params", unit="M", kind="number"),
-            Column(title="true", unit="M", kind="number"),
             Column(title="MACs", unit="G" if self.giga else "M", kind="number"),
             *(Column(title=metric_name(m), unit=unit(m), kind="spread") for m in self.metrics),
             change,
@@ -119,9 +125,14 @@ class _Columns:
             scaled(config.params_true, 1e6, 3, runs),
             scaled(config.macs, *((1e9, 3) if self.giga else (1e6, 2)), runs),
             *(self._score(config, metric) for metric in self.metrics),
-            spread_cell(change, compared, config.runs(compared.name), sign="+"),
+            spread_cell(change, compared, self._paired_runs(config), sign="+"),
             *(self._timed(config) if self.timed else ()),
         )
+
+    def _paired_runs(self, config: ConfigRow) -> tuple[str, ...]:
+        if config.baseline is None:
+            return ()
+        return paired_runs(config, config.baseline, self.rows.compared.name)
 
     def _score(self, config: ConfigRow, metric: Metric) -> Cell:
         mark = self.marks.get(id(config), "") if metric is self.rows.compared else ""
@@ -172,13 +183,13 @@ def _marks(standing: Mapping[str, Standing]) -> dict[int, Mark]:
 
 def _notes(rows: StudyRows, configs: Sequence[ConfigRow], marks: Mapping[int, Mark]) -> list[str]:
     lines = [
-        "Params by thop's convention, as the ELA paper prints them (affine parameters of GroupNorm "
-        "are not counted); true counts every one. MACs: one multiply-accumulate is one, of one "
+        "Params (thop): by thop's convention, as the ELA paper prints them, without the affine "
+        "parameters of GroupNorm; Params: every one. MACs: one multiply-accumulate is one, of one "
         "image; the papers print MACs as FLOPs."
     ]
     lines.append(
-        "What test scores are said to show, t-tests paired by seed show at the 5 % level, after "
-        "Holm's correction."
+        "What test scores are said to show, t-tests paired by seed show at the 5 % level, for each "
+        "backbone after Holm's correction and one for the choice."
         + ("" if "best" in marks.values() else " Nothing is bold: they show no best row.")
     )
     cost = next((config.cost for config in configs if config.cost is not None), None)
@@ -189,10 +200,15 @@ def _notes(rows: StudyRows, configs: Sequence[ConfigRow], marks: Mapping[int, Ma
         )
     if chosen(rows):
         lines.append(f"Δ only where the baseline was trained with the same {chosen(rows)}.")
-    incomplete = [incomplete_text(config, rows.compared.name) for config in configs]
-    lines += [f"Not in the means: {text}." for text in incomplete if text]
-    lines += [f"Adjusted: {c.group}, {c.name}: {c.adjusted}." for c in configs if c.adjusted]
     return lines
+
+
+def _limits(rows: StudyRows, configs: Sequence[ConfigRow]) -> Iterator[str]:
+    for config in configs:
+        if text := incomplete_text(config, rows.compared.name):
+            yield f"Not in the means: {text}."
+        if config.adjusted:
+            yield f"Adjusted: {config.group}, {config.name}: {config.adjusted}."
 
 
 def _record(
@@ -204,6 +220,7 @@ def _record(
     """
     record: dict[str, object] = {
         "method": config.name,
+        "group": config.group,
         "backbone": config.trials[0].backbone,
         "stem": config.stem,
         "weights": config.weights,
@@ -226,7 +243,8 @@ def _record(
         record |= _spread_record(name, config.spreads.get(metric.name), metric)
         difference = config.differences.get(metric.name)
         record |= _spread_record(f"{name}_minus_baseline", difference, metric)
-    return record
+    cost = vars(config.cost) if config.cost is not None else {}
+    return record | {name: cost.get(name) for name in OF_COST}
 
 
 def _spread_record(name: str, spread: Spread | None, metric: Metric) -> dict[str, object]:

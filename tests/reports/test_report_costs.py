@@ -141,7 +141,7 @@ def test_table_has_a_row_for_every_setting_and_every_configuration(measured: Stu
     assert se == ["SE", "ResNet-18", "11.200", "0.035", *["–"] * 6]
     assert section.rows[1][4].sort == 1.234
     assert section.rows[1][4].runs == ("m",)
-    assert len(table.records) == 3
+    assert len(table.records) == 4
     assert table.records[0]["latency_ms"] == 99.0
     assert ["2 settings" in table.notes[0], "2 trials without" in table.notes[1]] == [True, True]
 

@@ -32,7 +32,7 @@ def test_markdown_has_the_papers_columns(table: Table) -> None:
     lines = markdown(table).splitlines()
     header = next(line for line in lines if line.startswith("| Method"))
     assert header == (
-        "| Method | Backbone | Params (M) | true (M) | MACs (G) "
+        "| Method | Backbone | Params (thop) (M) | Params (M) | MACs (G) "
         "| Top-1 (%) | Top-5 (%) | ΔTop-1 (points) |"
     )
     rows = [line for line in lines if line.startswith("|")]
