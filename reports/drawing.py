@@ -19,8 +19,6 @@ AXES = {
     "accuracy_vs_macs": accuracy.MACS,
     "accuracy_vs_latency": accuracy.LATENCY,
 }
-FIGURES = (*AXES, "overview", "seeds", "slopes", "heat_maps", "learning_curves", "gradcam")
-"""Names of their files; one of several pages has a number behind it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from reports.configs import ConfigRow, config_rows
-from reports.drawing import FIGURES, Figures, draw
+from reports.drawing import Figures, draw
 from reports.effects import Effects, effects, sentences
 from reports.figures.style import save_pages
 from reports.formats.comma_separated import comma_separated
@@ -28,8 +27,9 @@ from reports.tables.scores import scores
 from reports.writing import writing_to
 
 FORMATS = {".md": markdown, ".tex": latex, ".csv": comma_separated}
-TABLES = ("table", "comparisons", "effects", "interactions", "importance", "cost")
 PAGE = "index.html"
+MANIFEST = ".report-files"
+"""Lists the files of the last report, so that the next one knows which are its own."""
 
 
 def write_report(source: Source, target: Path, *, refresh: int | None = None) -> Iterator[Path]:
@@ -112,11 +112,11 @@ def _write(path: Path, text: str) -> None:
 
 
 def _remove_stale(target: Path, written: Sequence[Path]) -> None:
-    """Remove what an earlier report left, and this one has not written."""
-    ours = re.compile(
-        rf"({'|'.join(TABLES)})\.(md|tex|csv)|({'|'.join(FIGURES)})(_\d+)?\.(png|svg|pdf)"
-    )
-    names = {path.name for path in written}
-    for path in target.iterdir():
-        if ours.fullmatch(path.name) and path.name not in names:
-            path.unlink()
+    """Remove what an earlier report wrote, and this one has not; other files are not ours."""
+    manifest = target / MANIFEST
+    names = [path.name for path in written]
+    before = manifest.read_text(encoding="utf-8").splitlines() if manifest.exists() else []
+    for name in before:
+        if name == Path(name).name and name not in names:
+            (target / name).unlink(missing_ok=True)
+    _write(manifest, "\n".join([*names, ""]))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ABANDONED = "the command that ran the sweep is gone; `sweep run` goes on from here"
 
 
-def watch(
+def keep_up(
     read: Callable[[], StudyRecord],
     write: Callable[[StudyRecord], object],
     seconds: float,
@@ -42,20 +42,23 @@ def watch(
         The study as it was last; of that no report is written yet.
 
     Raises:
-        UserError: the store does not answer the first question, or the report cannot be written.
+        UserError: the store does not answer at first, or the first report cannot be written.
     """
     record, seen = read(), ""
     try:
         while not is_over(record):
-            if (now := _fingerprint(record)) != seen:
-                write(record)
-                tell(_progress(record))
-                seen = now
-            time.sleep(seconds)
             try:
+                if (now := _fingerprint(record)) != seen:
+                    write(record)  # asks the store too
+                    tell(_progress(record))
+                    seen = now
+                time.sleep(seconds)
                 record = read()
             except UserError as error:
+                if not seen:
+                    raise
                 tell(f"{error}; asked again in {seconds:g} s")
+                time.sleep(seconds)
     except KeyboardInterrupt:  # this is how one ends a watch
         tell("no longer watched: the last report follows")
     else:

@@ -337,17 +337,22 @@ def list_parts() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder to write to; by default reports/STUDY in the working folder.",
 )
+@click.option("--watch", is_flag=True, help="Write the report again whenever there is news.")
 @click.option(
-    "--watch",
+    "--every",
     "seconds",
     type=click.IntRange(min=1),
-    is_flag=False,
-    flag_value=30,
-    metavar="[SECONDS]",
-    help="Look for news every so often (30 without a number), and write the report again.",
+    default=30,
+    show_default=True,
+    help="Seconds between two looks for news, with --watch.",
 )
 def report(
-    study: str, folder: Path, tracking_uri: str | None, output: Path | None, seconds: int | None
+    study: str,
+    folder: Path,
+    tracking_uri: str | None,
+    output: Path | None,
+    watch: bool,
+    seconds: int,
 ) -> None:
     """Write the tables and figures of a sweep, from MLflow alone.
 
@@ -360,19 +365,19 @@ def report(
     """
     from reports.render import write_report
     from reports.sources import Source
-    from reports.watching import watch
+    from reports.watching import keep_up
     from sweep.printing import store_line
     from sweep.tracking.store import tracking_uri as resolve
     from sweep.tracking.uploading import upload_report
 
     uri = resolve(folder, tracking_uri)
     store = None if _is_export(study) else uri
-    if seconds is not None and store is None:
+    if watch and store is None:
         raise UserError(f"--watch looks for news in a store; {study} is a file")
     record = _read(study, uri)
     target = output or folder / "reports" / record.study
-    if seconds is not None:
-        record = watch(
+    if watch:
+        record = keep_up(
             lambda: _read(study, uri),
             lambda record: list(write_report(Source(record, uri), target, refresh=seconds)),
             seconds,

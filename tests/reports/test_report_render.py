@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from spec.spaces import call
 
+from reports.render import MANIFEST
 from reports.render import write_report as write
 from reports.sources import Source
 from sweep.errors import UserError
@@ -26,18 +27,19 @@ def test_a_report_from_mlflow(store: str, tmp_path: Path) -> None:
     names = [f"{name}.{kind}" for name in figures for kind in ("pdf", "png", "svg")]
     names += [f"{name}.{kind}" for name in tables for kind in ("csv", "md", "tex")]
     assert sorted(path.name for path in paths) == sorted([*names, "index.html"])
-    assert sorted(path.name for path in target.iterdir()) == sorted(path.name for path in paths)
+    assert {path.name for path in target.iterdir()} == {MANIFEST, *(path.name for path in paths)}
     assert "loss is nan" in (target / "index.html").read_text(encoding="utf-8")
     assert "| 91.00 ± 1.41 (2) |" in (target / "table.md").read_text(encoding="utf-8")
 
 
 def test_what_an_earlier_report_left_goes_and_other_files_stay(store: str, tmp_path: Path) -> None:
-    left = ("accuracy_vs_latency.png", "slopes_2.svg", "cost.tex")
-    others = ("table_of_mine.tex", "notes.md")
-    for name in (*left, *others):
+    others = ("cost.tex", "gradcam.pdf", "notes.md")  # of the user
+    for name in others:
         (tmp_path / name).touch()
-    paths = write_report("small", store, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {*others, *(path.name for path in paths)}
+    first = {path.name for path in write_report("small", store, tmp_path)}
+    second = {path.name for path in write_report("empty", store, tmp_path)}
+    assert first - second
+    assert {path.name for path in tmp_path.iterdir()} == {*others, *second, MANIFEST}
 
 
 def test_a_report_without_trials(store: str, tmp_path: Path) -> None:

@@ -5,16 +5,27 @@ import io
 import re
 import shutil
 import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from reports.configs import config_rows
+from reports.effects import effects
 from reports.formats.comma_separated import comma_separated
 from reports.formats.latex import latex
 from reports.formats.markdown import markdown
 from reports.printed import with_minus
+from reports.rows import StudyRows, TrialRow
 from reports.tables.base import Cell, Column, Section, Table
+from reports.tables.comparisons import comparisons
+from reports.tables.cost import cost_table
+from reports.tables.effects import effects_table
 from reports.tables.scores import scores
+from reports.tables.trials import all_trials, refused, without_result
+from sweep.tracking.measurements import Cost
 from tests.reports.conftest import Example
 
 DOCUMENT = (
@@ -37,7 +48,7 @@ def test_markdown_has_the_papers_columns(table: Table) -> None:
     )
     rows = [line for line in lines if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {9}
-    assert "| baseline | ResNet-18 | 11.180 | 11.200 | 0.035 | 90.10 ± 0.10 (3) |" in rows[2]
+    assert "| baseline | ResNet-18 | 11.180 | 11.200 | 0.035 | 90.10 ± 0.10 (3) |" in rows[3]
 
 
 def test_one_seed_has_no_spread_and_no_result_no_number(table: Table) -> None:
@@ -94,9 +105,132 @@ def test_latex_has_words_where_there_is_more_than_a_number() -> None:
     assert r"\textless{}0.001 & 0.5 \\" in text
 
 
+COST = Cost(
+    device="CPU Y",
+    versions={"torch": "2.9"},
+    precision="fp32",
+    throughput_batch_size=32,
+    latency_ms=1.25,
+    latency_iqr_ms=0.5,
+    images_per_second=2000.0,
+    images_per_second_iqr=10.0,
+    peak_memory_gib=0.25,
+    host="h",
+    cores=2,
+    load=0.1,
+    measured="2026-01-01T00:00:00",
+    run_id="cost-run",
+)
+
+
+def validated(make: Callable[..., TrialRow], label: str, scores: Sequence[float]) -> list[TrialRow]:
+    """Trials whose validation scores are their test scores."""
+    metrics = [{"test_top1": score, "best_val_top1": score} for score in scores]
+    return [
+        make(label, seed, metrics=found, cost=COST, costs=(COST,))
+        for seed, found in enumerate(metrics)
+    ]
+
+
+@pytest.fixture(scope="module")
+def judged(trial: Callable[..., TrialRow], study: Callable[..., StudyRows]) -> Example:
+    """One backbone where CA is better than all others, one where EMA cannot be told from SE."""
+    noise = [0.000, 0.001, 0.003, 0.002, 0.004]
+    clear = validated(trial, "baseline", [0.90 + e for e in noise])
+    clear += validated(trial, "CA", [0.95 + 1.1 * e for e in noise])
+    other = partial(trial, backbone="resnet50")
+    open_ = validated(other, "baseline", [0.80 + e for e in noise])
+    open_ += validated(other, "EMA", [0.91 + 1.1 * e for e in noise])
+    open_ += validated(other, "SE", [0.908 + e for e in reversed(noise)][:4])
+    rows = study([*clear, *open_])
+    return Example(rows, config_rows(rows))
+
+
+def test_marks_differences_and_costs_in_every_format(judged: Example) -> None:
+    table = scores(judged.rows, judged.configs)
+    marks = {
+        (section.title, row[0].text): cell.mark
+        for section in table.sections
+        for row in section.rows
+        for column, cell in zip(table.columns, row, strict=True)
+        if column.title == "Top-1"
+    }
+    assert marks == {
+        ("ResNet-18", "baseline"): "",
+        ("ResNet-18", "CA"): "best",
+        ("ResNet-50", "baseline"): "",
+        ("ResNet-50", "EMA"): "chosen",
+        ("ResNet-50", "SE"): "tied",
+    }
+    text = markdown(table)
+    best = next(line for line in text.splitlines() if line.startswith("| CA "))
+    assert "| **95.22 ± 0.17 (5)** |" in best
+    assert "| +5.02 ± 0.02 (5) |" in best
+    assert best.endswith("| 1.25 | 2000 |")
+    assert "91.22 ± 0.17 (5)\\* |" in text
+    assert re.search(r"\| SE .* \d\d\.\d\d ± \d\.\d\d \(4\)† \|", text)
+    assert "in batches of 32; CPU Y, fp32, torch 2.9." in text
+    printed = latex(table)
+    assert r"\bfseries 95.22" in printed
+    assert printed.count(r"\rlap{\textsuperscript{*}}") == 1
+    record = next(r for r in table.records if r["method"] == "CA")
+    assert (record["group"], record["latency_ms"], record["device"]) == ("ResNet-18", 1.25, "CPU Y")
+
+
+def test_a_group_is_named_in_every_format(judged: Example) -> None:
+    table = replace(scores(judged.rows, judged.configs), columns=(Column(title="Method"),))
+    sections = tuple(
+        replace(section, rows=tuple(row[:1] for row in section.rows)) for section in table.sections
+    )
+    table = replace(table, sections=sections[1:])
+    assert "| **ResNet-50** |" in markdown(table)
+    assert r"\emph{ResNet-50}" in latex(table)
+
+
+def test_no_row_of_a_long_table_is_lost_in_latex() -> None:
+    rows = tuple((Cell(text=f"row {number}."),) for number in range(100))
+    sections = (Section(title="a", rows=rows[:30]), Section(title="b", rows=rows[30:]))
+    columns = (Column(title="Method"),)
+    made = Table(
+        name="t",
+        study="s",
+        title="T",
+        columns=columns,
+        sections=sections,
+        caption="c",
+        limits=("l",),
+    )
+    text = latex(made)
+    assert re.findall(r"row \d+\.", text) == [row[0].text for row in rows]
+    assert text.count(r"\begin{table}") == 3
+    assert re.findall(r"\(Part (\d) of (\d)\.\)", text) == [("1", "3"), ("2", "3"), ("3", "3")]
+    assert re.findall(r"\\emph\{(.)\}", text) == ["a", "b", "b", "b"]
+    assert (text.count(r"\label"), text.count(r"\scriptsize l")) == (1, 1)
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_latex_compiles_in_a_plain_article(table: Table, tmp_path: Path) -> None:
-    (tmp_path / "t.tex").write_text(DOCUMENT % f"\n{latex(table)}\n", encoding="utf-8")
+def test_latex_compiles_in_a_plain_article(
+    table: Table, mixed: Example, judged: Example, tmp_path: Path
+) -> None:
+    tables = [table]
+    for example in (mixed, judged):
+        found = effects(example.rows, example.configs)
+        tables += [
+            made
+            for made in (
+                scores(*example),
+                comparisons(*example),
+                effects_table(example.rows, found),
+                cost_table(*example),
+                all_trials(*example),
+                without_result(*example),
+                refused(example.rows),
+            )
+            if made is not None
+        ]
+    assert {made.name for made in tables} >= {"table", "comparisons", "cost", "trials", "refused"}
+    text = "\n".join(map(latex, tables))
+    (tmp_path / "t.tex").write_text(DOCUMENT % f"\n{text}\n", encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     if "siunitx.sty' not found" in done.stdout:

@@ -12,7 +12,7 @@ import pytest
 from spec.spaces import call
 
 from reports import watching
-from reports.watching import is_over, watch
+from reports.watching import is_over, keep_up
 from sweep.errors import UserError
 from sweep.tracking import names
 from sweep.tracking.handover import STALE_SECONDS
@@ -54,6 +54,13 @@ class Watched:
         self.answers: Iterator[StudyRecord | BaseException] = iter(answers)
         self.written: list[StudyRecord] = []
         self.told: list[str] = []
+        self.refusals: list[UserError] = []
+        """Raised by the next writes, after the first one."""
+
+    def write(self, study: StudyRecord) -> None:
+        if self.written and self.refusals:
+            raise self.refusals.pop()
+        self.written.append(study)
 
     def read(self) -> StudyRecord:
         answer = next(self.answers)
@@ -62,7 +69,18 @@ class Watched:
         return answer
 
     def watch(self) -> StudyRecord:
-        return watch(self.read, self.written.append, 0.001, self.told.append)
+        return keep_up(self.read, self.write, 0.001, self.told.append)
+
+
+def test_a_store_that_is_away_while_a_report_is_written_is_asked_again() -> None:
+    begun = record(run("RUNNING"))
+    measured = record(run("RUNNING"), run("RUNNING", 0, val_top1=0.5))
+    ended = record(run("FINISHED"), run("FINISHED", 0, val_top1=0.6))
+    watched = Watched(begun, measured, ended)
+    watched.refusals = [UserError("cannot read store: no answer")]
+    assert watched.watch() is ended
+    assert watched.written == [begun, measured]
+    assert "cannot read store: no answer; asked again in 0.001 s" in watched.told
 
 
 def test_a_report_is_written_when_there_is_news_and_not_for_a_heartbeat() -> None:
@@ -120,7 +138,17 @@ def test_the_command_watches_until_the_sweep_has_ended(
         client.set_terminated(parent_id, "FINISHED")
 
     monkeypatch.setattr(watching.time, "sleep", sleep)
-    arguments = ("report", "empty", "--watch", "7", "-o", tmp_path, "--tracking-uri", store)
+    arguments = (
+        "report",
+        "empty",
+        "--watch",
+        "--every",
+        "7",
+        "-o",
+        tmp_path,
+        "--tracking-uri",
+        store,
+    )
     result = call(*arguments)
     assert (result.code, result.err) == (0, "")
     assert refreshed == [7]
@@ -129,7 +157,7 @@ def test_the_command_watches_until_the_sweep_has_ended(
     assert second == "the sweep has ended"
     assert f"report: {tmp_path / 'index.html'}" in paths
     uploaded = {found.path for found in client.list_artifacts(parent_id, "report")}
-    assert uploaded == {f"report/{path.name}" for path in tmp_path.iterdir()}
+    assert uploaded == {f"report/{path.name}" for path in tmp_path.glob("[!.]*")}
 
 
 def test_a_file_is_not_watched(tmp_path: Path) -> None:
