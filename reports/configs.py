@@ -23,6 +23,8 @@ TITLES = {
     "mobilenet_v2": "MobileNetV2",
 }
 """Backbones as the papers write them; others are called as they are registered."""
+NOT_RECORDED = "not recorded"
+"""Of a setting that a run lacks: one that is "none" was chosen to be none."""
 ROUNDED = 12
 """Decimals that scores are compared by; sums and differences of equal ones round apart beyond."""
 
@@ -210,7 +212,7 @@ def _group_titles(trials: Iterable[TrialRow]) -> dict[tuple[Any, ...], str]:
     varying = [f for f in fields if len({settings.get(f) for settings in about.values()}) > 1]
     return {
         key: ", ".join(
-            [TITLES.get(key[0], key[0]), *(f"{f} {settings.get(f, 'none')}" for f in varying)]
+            [TITLES.get(key[0], key[0]), *(f"{f} {settings.get(f, NOT_RECORDED)}" for f in varying)]
         )
         for key, settings in about.items()
     }
