@@ -187,8 +187,9 @@ def trials_frame(trials: Iterable[TrialRow]) -> pd.DataFrame:
     """Return the trials as a frame, one row each, its columns in an order that does not vary.
 
     First what a trial is, then hyperparameters, metrics as stored, settings, what a search chose,
-    the segment of a population, versions. Whole numbers are Int64 and truth values boolean, also with gaps; other numbers are
-    float64; what is a number in some rows and a word in others ("groups") is text.
+    the segment of a population, versions. Whole numbers are Int64 and truth values boolean, also
+    with gaps; other numbers are float64; what is a number in some rows and a word in others
+    ("groups") is text.
     """
     import pandas as pd
 
@@ -226,7 +227,6 @@ def _series(values: Sequence[Value]) -> pd.Series[Any]:
 
 def _trial(run: RunRecord, study: str, label: str, searched: Sequence[str]) -> TrialRow:
     counted = (*names.COST_METRICS, names.FVCORE_MACS)
-    costs: dict[str, Any] = {name: _count(run, name) for name in counted}
     chosen = {key: run.params[key] for key in searched if key in run.params}
     return TrialRow(
         trial_id=run.tags.get(names.TRIAL_ID, ""),
@@ -253,16 +253,18 @@ def _trial(run: RunRecord, study: str, label: str, searched: Sequence[str]) -> T
         status=_status(run),
         reason=run.tags.get(names.REASON, ""),
         adjusted=run.tags.get(names.ADJUSTED, ""),
-        metrics={key: value for key, value in run.metrics.items() if key not in costs},
+        params_true=_count(run, "params_true"),
+        params_thop_like=_count(run, "params_thop_like"),
+        params_no_norm=_count(run, "params_no_norm"),
+        macs=_count(run, "macs"),
+        macs_fvcore=_count(run, names.FVCORE_MACS),
+        metrics={key: value for key, value in run.metrics.items() if key not in counted},
         device=run.tags.get(names.DEVICE, ""),
         versions={
             key.removeprefix(names.ENVIRONMENT): value
             for key, value in run.tags.items()
             if key.startswith(names.ENVIRONMENT)
         },
-        cost=None,
-        costs=(),
-        **costs,
     )
 
 
