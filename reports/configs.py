@@ -6,7 +6,7 @@ Values are as stored (accuracies are fractions).
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,8 @@ TITLES = {
     "mobilenet_v2": "MobileNetV2",
 }
 """Backbones as the papers write them; others are called as they are registered."""
+NOT_RECORDED = "not recorded"
+"""Of a setting that a run lacks: one that is "none" was chosen to be none."""
 ROUNDED = 12
 """Decimals that scores are compared by; sums and differences of equal ones round apart beyond."""
 
@@ -54,7 +56,7 @@ class ConfigRow:
     macs: int | None
     macs_fvcore: int | None
     trials: tuple[TrialRow, ...]
-    """In the order of their seeds."""
+    """In the order of their seeds; at most one that finished of each."""
     spreads: Mapping[str, Spread]
     """By metric, over the test split; without those that no trial measured."""
     validation: Mapping[str, Spread]
@@ -67,6 +69,8 @@ class ConfigRow:
     """Measured; of the setting that was measured last in the study."""
     costs: tuple[Cost, ...] = ()
     """The same in all settings, in the order they were measured."""
+    repeats: tuple[TrialRow, ...] = ()
+    """Those that finished too, with a seed of ``trials``: they enter no number."""
 
     @property
     def is_baseline(self) -> bool:
@@ -120,6 +124,17 @@ def by_group(configs: Iterable[ConfigRow]) -> dict[str, list[ConfigRow]]:
     return dict(groups)
 
 
+def repeat_notes(configs: Iterable[ConfigRow]) -> tuple[str, ...]:
+    """Return what was run more than once: the identity of a trial has more than its row."""
+    return tuple(
+        f"{config.group}, {config.name}: {1 + count} trials finished with seed {seed} that this "
+        "report cannot tell apart (they may differ in plug-ins, adjusted values or parents in a "
+        "population); the first in the order of the grid counts, the rest enters no number."
+        for config in configs
+        for seed, count in Counter(trial.seed for trial in config.repeats).items()
+    )
+
+
 def scores(trials: Iterable[TrialRow], metric: str, split: Split = "test") -> dict[int, float]:
     """Return the scores that enter a mean, by seed."""
     found = ((trial.seed, trial.score(metric, split)) for trial in trials)
@@ -154,7 +169,9 @@ def _config(
     *,
     name_placement: bool,
 ) -> ConfigRow:
-    trials = tuple(sorted(trials, key=lambda trial: trial.seed))
+    found = sorted(trials, key=lambda trial: trial.seed)
+    repeats = _repeats(found)
+    trials = tuple(trial for trial in found if trial not in repeats)
     first = trials[0]
     names = [metric.name for metric in metrics]
     base = baseline.trials if baseline is not None else ()
@@ -185,7 +202,19 @@ def _config(
         differences={name: found for name, found in differences.items() if found is not None},
         cost=first.cost,
         costs=first.costs,
+        repeats=repeats,
     )
+
+
+def _repeats(trials: Iterable[TrialRow]) -> tuple[TrialRow, ...]:
+    """Return those that finished after another one of their seed.
+
+    The first counts because it is the first: to choose by score would favour configurations that
+    were run more often.
+    """
+    first: dict[int, TrialRow] = {}
+    done = [trial for trial in trials if trial.status == "done"]
+    return tuple(trial for trial in done if first.setdefault(trial.seed, trial) is not trial)
 
 
 def _spreads(trials: Iterable[TrialRow], metrics: Iterable[str], split: Split) -> dict[str, Spread]:
@@ -220,7 +249,7 @@ def _group_titles(trials: Iterable[TrialRow]) -> dict[tuple[Any, ...], str]:
     varying = [f for f in fields if len({settings.get(f) for settings in about.values()}) > 1]
     return {
         key: ", ".join(
-            [TITLES.get(key[0], key[0]), *(f"{f} {settings.get(f, 'none')}" for f in varying)]
+            [TITLES.get(key[0], key[0]), *(f"{f} {settings.get(f, NOT_RECORDED)}" for f in varying)]
         )
         for key, settings in about.items()
     }

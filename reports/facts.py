@@ -23,7 +23,7 @@ def seeds(rows: StudyRows) -> str:
 
 
 def devices(rows: StudyRows) -> str:
-    """Return the devices that a study's finished trials ran on."""
+    """Return the devices that a study's trials ran on, finished or not."""
     return "; ".join(dict.fromkeys(t.device for t in rows.trials if t.device)) or "unknown"
 
 

@@ -9,7 +9,7 @@ import ast
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from reports.costs import cost_notes, last_costs, study_costs
@@ -41,6 +41,7 @@ NESTED = {
     "metrics": "",
     "settings": "",
     "chosen": "",
+    "segment": names.SEGMENT,
     "versions": "env.",
     "cost": "cost.",
 }
@@ -75,6 +76,9 @@ class TrialRow:
     """What a search chose of the recipe ("recipe.lr"); with it the module is a configuration."""
     settings: Mapping[str, str]
     """The other parameters: task, data set, recipe."""
+    segment: Mapping[str, Value] = field(default_factory=dict)
+    """Of a population, its "parent" and the epoch "until" which it was trained; else empty. Where
+    it comes from is its own: members with one recipe are one configuration."""
     seed: int
     status: Status
     reason: str
@@ -183,8 +187,9 @@ def trials_frame(trials: Iterable[TrialRow]) -> pd.DataFrame:
     """Return the trials as a frame, one row each, its columns in an order that does not vary.
 
     First what a trial is, then hyperparameters, metrics as stored, settings, what a search chose,
-    versions. Whole numbers are Int64 and truth values boolean, also with gaps; other numbers are
-    float64; what is a number in some rows and a word in others ("groups") is text.
+    the segment of a population, versions. Whole numbers are Int64 and truth values boolean, also
+    with gaps; other numbers are float64; what is a number in some rows and a word in others
+    ("groups") is text.
     """
     import pandas as pd
 
@@ -222,7 +227,6 @@ def _series(values: Sequence[Value]) -> pd.Series[Any]:
 
 def _trial(run: RunRecord, study: str, label: str, searched: Sequence[str]) -> TrialRow:
     counted = (*names.COST_METRICS, names.FVCORE_MACS)
-    costs: dict[str, Any] = {name: _count(run, name) for name in counted}
     chosen = {key: run.params[key] for key in searched if key in run.params}
     return TrialRow(
         trial_id=run.tags.get(names.TRIAL_ID, ""),
@@ -241,22 +245,26 @@ def _trial(run: RunRecord, study: str, label: str, searched: Sequence[str]) -> T
         settings={
             key: value
             for key, value in run.params.items()
-            if key not in (*OF_THE_MODEL, *chosen) and not key.startswith(names.HYPERPARAMETER)
+            if key not in (*OF_THE_MODEL, *chosen)
+            and not key.startswith((names.HYPERPARAMETER, names.SEGMENT))
         },
+        segment=_segment(run),
         seed=int(run.params["seed"]),
         status=_status(run),
         reason=run.tags.get(names.REASON, ""),
         adjusted=run.tags.get(names.ADJUSTED, ""),
-        metrics={key: value for key, value in run.metrics.items() if key not in costs},
+        params_true=_count(run, "params_true"),
+        params_thop_like=_count(run, "params_thop_like"),
+        params_no_norm=_count(run, "params_no_norm"),
+        macs=_count(run, "macs"),
+        macs_fvcore=_count(run, names.FVCORE_MACS),
+        metrics={key: value for key, value in run.metrics.items() if key not in counted},
         device=run.tags.get(names.DEVICE, ""),
         versions={
             key.removeprefix(names.ENVIRONMENT): value
             for key, value in run.tags.items()
             if key.startswith(names.ENVIRONMENT)
         },
-        cost=None,
-        costs=(),
-        **costs,
     )
 
 
@@ -276,6 +284,13 @@ def _module(run: RunRecord, study: str) -> Module:
 def _name(run: RunRecord, study: str, tag: str) -> str | None:
     """Return a name that a run has in one study, if any."""
     return run.tags.get(names.per_sweep(tag, study)) or None
+
+
+def _segment(run: RunRecord) -> dict[str, Value]:
+    """Return where a member of a population comes from, and ends; an id stays text."""
+    if names.UNTIL not in run.params:
+        return {}
+    return {"until": int(run.params[names.UNTIL]), "parent": run.params.get(names.PARENT)}
 
 
 def _is_passed_on(run: RunRecord) -> bool:

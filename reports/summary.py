@@ -13,7 +13,7 @@ from reports.comparisons import (
     by_validation,
     standings,
 )
-from reports.configs import ConfigRow, by_group
+from reports.configs import ConfigRow, by_group, repeat_notes
 from reports.facts import chosen, devices, seeds
 from reports.printed import (
     amount,
@@ -56,7 +56,7 @@ def summarise(rows: StudyRows, configs: Sequence[ConfigRow]) -> Summary:
             _finding(rows, title, members, standing[title], contrasts)
             for title, members in groups.items()
         ),
-        warnings=(*rows.notes, *_warnings(rows, groups)),
+        warnings=(*rows.notes, *repeat_notes(configs), *_warnings(rows, groups)),
     )
 
 

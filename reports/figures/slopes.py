@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from reports.configs import ConfigRow, by_group
+from reports.configs import ConfigRow, by_group, scores
 from reports.factors import text_of_level
 from reports.figures.style import (
     GREY,
@@ -141,22 +141,19 @@ def _mean(config: ConfigRow, metric: Metric) -> float:
 
 def _means(complete: Sequence[Sequence[ConfigRow]], metric: Metric) -> tuple[Spread, ...]:
     """Return the mean over lines at each level, over the seeds that all their trials have."""
-    scores = [[_scores(config, metric) for config in line] for line in complete]
-    shared = set.intersection(*(set(s) for line in scores for s in line)) if scores else set()
+    found = [[scores(config.trials, metric.name) for config in line] for line in complete]
+    shared = set.intersection(*(set(s) for line in found for s in line)) if found else set()
     if not shared:
         return ()
     return tuple(
-        spread([float(np.mean([level[seed] for level in at_level])) for seed in sorted(shared)])
-        for at_level in zip(*scores, strict=True)
+        spread(
+            [
+                float(np.mean([level[seed] for level in at_level])) * metric.scale
+                for seed in sorted(shared)
+            ]
+        )
+        for at_level in zip(*found, strict=True)
     )
-
-
-def _scores(config: ConfigRow, metric: Metric) -> dict[int, float]:
-    return {
-        trial.seed: score * metric.scale
-        for trial in config.trials
-        if (score := trial.score(metric.name)) is not None
-    }
 
 
 def _page(found: Sequence[Slope], looks: Mapping[str, Look], metric: Metric) -> Figure:

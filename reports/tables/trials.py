@@ -56,9 +56,9 @@ def without_result(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | Non
             Column(title="MLflow run"),
         ),
         rows=[
-            (*_names(config, trial), _state(trial), Cell(text=_reason(trial)), *_ids(trial))
+            (*_names(config, trial), _state(trial), Cell(text=_reason(config, trial)), *_ids(trial))
             for config, trial in _trials(configs)
-            if trial.score(metric.name) is None
+            if trial.score(metric.name) is None or trial in config.repeats
         ],
         caption="They are in no mean; sweep retry runs failed ones again.",
     )
@@ -98,7 +98,8 @@ def _table(
 
 
 def _trials(configs: Sequence[ConfigRow]) -> Iterator[tuple[ConfigRow, TrialRow]]:
-    return ((config, trial) for config in configs for trial in config.trials)
+    """Yield all trials, those that repeat a seed behind the others of their configuration."""
+    return ((config, t) for config in configs for t in (*config.trials, *config.repeats))
 
 
 def _names(config: ConfigRow, trial: TrialRow) -> tuple[Cell, Cell, Cell]:
@@ -122,7 +123,9 @@ def _score(trial: TrialRow, metric: Metric) -> Cell:
     return Cell(text=NOT_FINITE if trial.status == "done" else MISSING)
 
 
-def _reason(trial: TrialRow) -> str:
+def _reason(config: ConfigRow, trial: TrialRow) -> str:
+    if trial in config.repeats:
+        return "another trial of its configuration and seed counts"
     if trial.status == "done":
         return "its score is not a finite number"
     return trial.reason or ("none was recorded" if trial.status != "unfinished" else MISSING)

@@ -35,7 +35,7 @@ OF_RUN: dict[str, Column] = {
 IGNORED = {"Start Time", "Duration", "Source Type", "Source Name", "User"}
 PARAMS = {"task", "dataset", "backbone", "stem", "weights", "sites", "attention", "patience"}
 PARAMS |= {"metric", "seed"}
-PARAM_PREFIXES = ("dataset.", names.HYPERPARAMETER, "recipe.", "segment.")
+PARAM_PREFIXES = ("dataset.", names.HYPERPARAMETER, "recipe.", names.SEGMENT)
 TAGS = {names.MODULE, names.MODEL}
 FORMULA = tuple(f"'{sign}" for sign in "=+-@\t\r")
 

@@ -70,9 +70,11 @@ ANSWERS = "sweep.answers"
 ENVIRONMENT = "sweep.env."
 """Tag of a trial's run, followed by the name of what it says of hardware and versions."""
 
-UNTIL = "segment.until"
+SEGMENT = "segment."
+"""Parameters of a run in a population begin with it."""
+UNTIL = f"{SEGMENT}until"
 """Parameter of a run in a population: the epoch that it ends with."""
-PARENT = "segment.parent"
+PARENT = f"{SEGMENT}parent"
 """Parameter of a run in a population: the trial that it goes on from, or "none"."""
 
 PRECISION = "measured.precision"
