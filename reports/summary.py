@@ -37,6 +37,8 @@ NAMED = 4
 class Summary:
     """The words at the head of a report."""
 
+    answer: str
+    """What all comparisons with baselines show, in one line; empty without a comparison."""
     trials: str
     """How many there are and how they ended, seeds and device."""
     findings: tuple[str, ...]
@@ -52,12 +54,26 @@ def summarise(rows: StudyRows, configs: Sequence[ConfigRow]) -> Summary:
     standing = standings(configs, rows.compared)
     return Summary(
         trials=_trials(rows),
+        answer=_answer(list(contrasts.values())),
         findings=tuple(
             _finding(rows, title, members, standing[title], contrasts)
             for title, members in groups.items()
         ),
-        warnings=(*rows.notes, *repeat_notes(configs), *_warnings(rows, groups)),
+        warnings=(*map(_as_sentence, rows.notes), *repeat_notes(configs), *_warnings(rows, groups)),
     )
+
+
+def _answer(contrasts: Sequence[Contrast]) -> str:
+    if not contrasts:
+        return ""
+    better = [f"{_called(c.config)} ({c.config.group})" for c in contrasts if c.better is c.config]
+    tested = sum(c.p is not None for c in contrasts)
+    of = f"{tested} of {_plural(len(contrasts), 'comparison')} could be tested"
+    if not better:
+        return f"No configuration is shown to improve on its baseline ({of})."
+    more = len(better) - NAMED
+    named = ", ".join(better[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    return f"Shown to improve on the baseline: {named} ({of})."
 
 
 def sentence(contrast: Contrast, aside: str = "") -> str:
@@ -79,12 +95,15 @@ def sentence(contrast: Contrast, aside: str = "") -> str:
             return f"{subject} {equal} in the one seed that both have, which shows no noise"
         return f"{subject} {equal} in each of {_seeds(contrast)}: equal ones show no noise"
     size = _plus_minus(found, metric, unit_of_change(metric), "+")
+    interval = interval_text(found.interval, metric, "+")
     text = (
         f"for {subject} no difference from {other} can be shown with n = {found.n} "
-        f"({size}, {_p(contrast)})"
+        f"({size}; 95 % interval {interval}; {_p(contrast)})"
     )
     needed = contrast.seeds_needed
-    return text if needed is None else f"{text}; {seeds_text(needed)} seeds would be needed"
+    if needed is None:
+        return text
+    return f"{text}; {seeds_text(needed)} seeds would be needed if the truth is as observed"
 
 
 def _finding(
@@ -148,12 +167,12 @@ def _rank(config: ConfigRow, standing: Standing, others: int) -> list[str]:
         return ["It is better than every other configuration, beyond the noise"]
     if len(standing.tied) == others:
         any_other = f"any of the {others} others" if others > 1 else "the other one"
-        return [f"It cannot be told from {any_other}"]
+        return [f"It cannot be distinguished from {any_other}"]
     above = [c.other for c in standing.contrasts if c.better is c.opponent(config)]
     said = [f"On test, {_named(above)} did better, beyond the noise"] if above else []
     if standing.tied:
         tied = f"{len(standing.tied)} of {others} others: {_named(standing.tied)}"
-        said.append(f"It cannot be told from {tied}")
+        said.append(f"It cannot be distinguished from {tied}")
     return said
 
 
@@ -188,7 +207,9 @@ def _others(contrasts: Sequence[Contrast]) -> list[str]:
     if not better and not worse:
         count = len(contrasts)
         who = f"none of the {count} others shows a" if count > 1 else "the other one shows no"
-        return [f"Against the baseline, {who} difference"]
+        untested = [c.config for c in contrasts if c.p is None]
+        aside = f" (no test is possible of {_named(untested)})" if untested else ""
+        return [f"Against the baseline, {who} difference{aside}"]
     told = [
         f"{len(found)} {'is' if len(found) == 1 else 'are'} {word} beyond the noise "
         f"({_named(found)})"
@@ -248,7 +269,9 @@ def _plus_minus(found: Spread, metric: Metric, unit: str, sign: str = "") -> str
 def _trials(rows: StudyRows) -> str:
     count = len(rows.trials)
     ended = Counter(trial.status for trial in rows.trials)
-    parts = [f"{ended['done']} done", f"{ended['failed']} failed"]
+    scoreless = sum(t.status == "done" and t.score(rows.compared.name) is None for t in rows.trials)
+    aside = f" ({scoreless} without a finite {metric_name(rows.compared)})" if scoreless else ""
+    parts = [f"{ended['done']} done{aside}", f"{ended['failed']} failed"]
     parts += [f"{ended['stopped']} stopped early"] if ended["stopped"] else []
     parts += [f"{ended['unfinished']} unfinished"] if ended["unfinished"] else []
     missing = max((rows.planned or 0) - count, 0)
@@ -295,13 +318,17 @@ def _gaps(configs: Sequence[ConfigRow], rows: StudyRows) -> list[str]:
         gaps.append(f"no finished seed{recipe} in common with a baseline, so no Δ: {_named(apart)}")
     counts = {config.spreads[metric].n for config in measured}
     if counts == {1}:
-        gaps.append("one seed shows no spread, and no difference can be told from chance")
+        gaps.append("one seed shows no spread, and no difference can be distinguished from chance")
     elif len(counts) > 1:
         gaps.append(
             f"configurations have from {min(counts)} to {max(counts)} seeds: validation chooses by "
             "the mean over all of one, and two are compared over those that both have"
         )
     return gaps
+
+
+def _as_sentence(note: str) -> str:
+    return f"{note[:1].upper()}{note[1:]}" + ("" if note.endswith(".") else ".")
 
 
 def _plural(count: int, noun: str) -> str:

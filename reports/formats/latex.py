@@ -164,7 +164,7 @@ def _spreads(column: Column, cells: Sequence[Cell], *, counted: bool) -> _Block:
         f"S[{_format(means)}]",
         r"@{\,}c@{\,}",
         f"S[{_format(stds)}, table-number-alignment=left]",
-        *("c" * counted),
+        *([r"@{\hspace{9pt}}c"] if counted else []),  # the sign of a mark hangs over
     )
     title = rf"\multicolumn{{3}}{{c}}{{{escape(column.title)}}}" + r" & $n$" * counted
     under = rf"\multicolumn{{3}}{{c}}{{{_unit(column)}}}" + " &" * counted

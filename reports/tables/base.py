@@ -24,7 +24,7 @@ SIGNS: Mapping[Mark, str] = {"": "", "best": "", "chosen": "*", "tied": "†"}
 MEANINGS: Mapping[Mark, str] = {
     "best": "chosen on validation, and better on test than every other of its group",
     "chosen": "chosen on validation",
-    "tied": "cannot be told on test from the one that validation chose",
+    "tied": "cannot be distinguished on test from the one that validation chose",
 }
 
 

@@ -59,6 +59,8 @@ def printed_metrics(rows: StudyRows) -> tuple[Metric, ...]:
 
 def caption(rows: StudyRows) -> str:
     """Return what a table must say of its numbers: data, recipe, seeds, device, spread."""
+    if not rows.trials:
+        return ""
     return (
         f"{metric_name(rows.compared)} on the test split of {common(rows, 'dataset')}; "
         f"{common(rows, 'recipe.epochs')} epochs of {recipes(rows)}; "
@@ -153,7 +155,7 @@ class _Columns:
 def _why_not(config: ConfigRow) -> str:
     """Return why a configuration has no score, in a word where all its trials have one reason."""
     found = {trial.status for trial in config.trials}
-    words = {"done": "not finite", "stopped": "stopped early"}
+    words = {"done": "no score", "stopped": "stopped early"}
     status = found.pop()
     return MISSING if found else words.get(status, status)
 
@@ -182,15 +184,17 @@ def _marks(standing: Mapping[str, Standing]) -> dict[int, Mark]:
 
 
 def _notes(rows: StudyRows, configs: Sequence[ConfigRow], marks: Mapping[int, Mark]) -> list[str]:
+    if not configs:
+        return []
     lines = [
         "Params (thop): by thop's convention, as the ELA paper prints them, without the affine "
         "parameters of GroupNorm; Params: every one. MACs: one multiply-accumulate is one, of one "
         "image; the papers print MACs as FLOPs."
     ]
     lines.append(
-        "What test scores are said to show, t-tests paired by seed show at the 5 % level, for each "
-        "backbone after Holm's correction and one for the choice."
-        + ("" if "best" in marks.values() else " Nothing is bold: they show no best row.")
+        "Tested on the test split: t-tests paired by seed at the 5 % level, for each backbone with "
+        "Holm's correction and one for having chosen."
+        + ("" if "best" in marks.values() else " Nothing is bold: no row is shown to be the best.")
     )
     cost = next((config.cost for config in configs if config.cost is not None), None)
     if cost is not None:

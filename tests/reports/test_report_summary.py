@@ -62,16 +62,33 @@ def test_a_difference_that_is_shown(rows: Callable[..., StudyRows]) -> None:
 def test_a_difference_that_is_not_shown(rows: Callable[..., StudyRows]) -> None:
     study = rows({"baseline": BASE, "ELA": NEAR, "SE": NEAR}, VALIDATION)
     p = 2 * stats.ttest_rel(NEAR, BASE).pvalue
+    difference = [100 * (a - b) for a, b in zip(NEAR, BASE, strict=True)]
+    low, high = stats.t.interval(0.95, 3, sum(difference) / 4, stats.sem(difference))
     (first, _) = against_baseline(config_rows(study), study.compared)
     assert first.seeds_needed is not None
     assert _findings(study).startswith(
         "ResNet-18: for ELA, chosen on validation, no difference from the baseline can be shown "
-        f"with n = 4 (+0.75 ± 0.96 points, p = {p:.2f} after Holm's correction for 2 comparisons); "
-        f"about {first.seeds_needed} seeds would be needed. "
-        "It cannot be told from any of the 2 others. "
+        f"with n = 4 (+0.75 ± 0.96 points; 95 % interval {low:+.2f} to {high:+.2f}; "
+        f"p = {p:.2f} after Holm's correction for 2 comparisons); "
+        f"about {first.seeds_needed} seeds would be needed if the truth is as observed. "
+        "It cannot be distinguished from any of the 2 others. "
         "Next on validation is SE: ELA scores exactly what SE does in each of 4 seeds"
     )
     assert _findings(study).endswith("Against the baseline, the other one shows no difference.")
+
+
+def test_the_answer_of_a_study_comes_first(rows: Callable[..., StudyRows]) -> None:
+    def answer(scores: dict[str, Sequence[float]]) -> str:
+        study = rows(scores, VALIDATION)
+        return summarise(study, config_rows(study)).answer
+
+    assert answer({"baseline": BASE, "ELA": NEAR, "SE": WORSE}) == (
+        "No configuration is shown to improve on its baseline (2 of 2 comparisons could be tested)."
+    )
+    assert answer({"baseline": BASE, "CA": FAR, "ELA": NEAR, "EMA": [b + 0.02 for b in BASE]}) == (
+        "Shown to improve on the baseline: CA (ResNet-18) (2 of 3 comparisons could be tested)."
+    )
+    assert answer({"ELA": NEAR}) == answer({"baseline": BASE}) == ""
 
 
 def test_what_is_worse_is_called_worse(rows: Callable[..., StudyRows]) -> None:
@@ -116,7 +133,10 @@ def test_a_choice_that_test_contradicts_is_told(rows: Callable[..., StudyRows]) 
     validation = VALIDATION | {"ELA": 0.99}
     far = [0.95, 0.96, 0.9703, 0.9701]
     found = _findings(rows({"baseline": BASE, "CA": far, "ELA": NEAR}, validation))
-    assert "On test, CA did better, beyond the noise. It cannot be told from 1 of 2 others" in found
+    assert (
+        "On test, CA did better, beyond the noise. It cannot be distinguished from 1 of 2 others"
+        in found
+    )
 
 
 @pytest.mark.parametrize(
@@ -194,13 +214,14 @@ def test_the_summary_counts_and_warns(trial: Make, study: Study) -> None:
     made = study([*trials, trial("ELA", 2, math.nan, device="another")], planned=5)
     found = summarise(made, config_rows(made))
     assert found.trials.startswith(
-        "5 trials: 2 done, 0 failed, 1 stopped early, 2 not started, 1 combination refused. "
+        "5 trials: 2 done (1 without a finite Top-1), 0 failed, 1 stopped early, 2 not started, "
+        "1 combination refused. "
         "Seeds: 0, 1, 2."
     )
     assert found.warnings == (
         "1 finished trial without a finite Top-1: in no mean.",
         "ResNet-18: there is no baseline without attention, so Δ cannot be computed.",
-        "ResNet-18: one seed shows no spread, and no difference can be told from chance.",
+        "ResNet-18: one seed shows no spread, and no difference can be distinguished from chance.",
         "The trials ran on different devices.",
     )
 

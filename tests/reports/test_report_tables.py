@@ -55,7 +55,7 @@ def test_one_seed_has_no_spread_and_no_result_no_number(table: Table) -> None:
     text = markdown(table)
     assert "| 91.00 (1)" in text
     assert re.search(r"\| SE \|.*\| failed \| – \| – \|", text)
-    assert re.search(r"\| CA \|.*\| not finite \|", text)
+    assert re.search(r"\| CA \|.*\| no score \|", text)
 
 
 def test_what_is_not_in_a_mean_is_listed(table: Table) -> None:
@@ -134,7 +134,7 @@ def validated(make: Callable[..., TrialRow], label: str, scores: Sequence[float]
 
 @pytest.fixture(scope="module")
 def judged(trial: Callable[..., TrialRow], study: Callable[..., StudyRows]) -> Example:
-    """One backbone where CA is better than all others, one where EMA cannot be told from SE."""
+    """One backbone where CA is the best, one where EMA and SE cannot be distinguished."""
     noise = [0.000, 0.001, 0.003, 0.002, 0.004]
     clear = validated(trial, "baseline", [0.90 + e for e in noise])
     clear += validated(trial, "CA", [0.95 + 1.1 * e for e in noise])
