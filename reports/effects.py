@@ -31,11 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.configs import ConfigRow
-from reports.factors import Array, Factor, Family, Scale, families, text_of_level
-from reports.printed import amount, number, p_words
+from reports.factors import Array, Factor, Family, Scale, families, joined, text_of_level
 from reports.rows import StudyRows
 from reports.stats import LEVEL, holm
-from sweep.tasks.base import Metric
 
 if TYPE_CHECKING:
     from statsmodels.regression.linear_model import RegressionResults
@@ -148,45 +146,12 @@ def effects(rows: StudyRows, configs: Sequence[ConfigRow]) -> Effects:
     )
 
 
-def sentences(found: Effects, metric: Metric) -> tuple[str, ...]:
-    """Return the effects in words; ± is half of the 95 % interval.
-
-    An interaction has words if it is beyond chance, since main effects then are not all there is.
-    Of what the design cannot tell, the notes of the tables say why.
-    """
-    untold = len([effect for effect in found.main if effect.difference is None])
-    return (
-        *(words for effect in found.main if (words := _words(effect, metric))),
-        *([f"{untold} effects cannot be told: the table of effects says why."] if untold else []),
-        *(
-            f"{test.title}: the effect of one depends on the other ({p_words(test.p_holm)} "
-            "after Holm): read the grid of both, not the effect of one."
-            for test in found.interactions
-            if test.p_holm is not None and test.p_holm < LEVEL
-        ),
-    )
-
-
 def confounded(family: Family) -> tuple[str, ...]:
     """Return the factors whose effects the design of a family does not tell from others'."""
     design = _design(family)
     pairs = zip(design.columns, design.estimable, strict=True)
     aliased = (n for (n, column), told in pairs if not told and column.values.any() and n != SEED)
     return tuple(dict.fromkeys(aliased))
-
-
-def joined(names: Sequence[str]) -> str:
-    """Return names as a sentence has them ("a, b and c")."""
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
-
-
-def _words(effect: MainEffect, metric: Metric) -> str:
-    """Return an effect as a sentence; empty for one that cannot be told."""
-    if effect.difference is None or effect.margin is None or effect.p_holm is None:
-        return ""
-    difference = f"{number(effect.difference, metric, '+')} ± {amount(effect.margin, metric)}"
-    return f"{effect.title}: {difference} (95 %; {p_words(effect.p_holm)} after Holm)."
 
 
 # The design --------------------------------------------------------------------------------------

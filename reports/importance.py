@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from reports.configs import ConfigRow
-from reports.effects import confounded, joined
-from reports.factors import Factor, Family, families
+from reports.effects import confounded
+from reports.factors import Factor, Family, families, joined
 from reports.rows import StudyRows
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.multitest import multipletests
 
 from reports.configs import config_rows
+from reports.effect_words import sentences
 from reports.effects import (
     NO_FREEDOM,
     NO_NOISE,
@@ -27,7 +28,6 @@ from reports.effects import (
     effects,
     interactions,
     main_effects,
-    sentences,
 )
 from reports.factors import Family, families
 from reports.rows import StudyRows, TrialRow
