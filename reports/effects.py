@@ -58,7 +58,7 @@ class MainEffect:
     factor: str
     level: str
     reference: str
-    """Of a slope, the other end of the range that was tried."""
+    """Of a slope, the other end of the range that has a score."""
     runs: tuple[str, ...]
     """MLflow ids of the trials at the two levels, of a slope of all."""
     scale: Scale
@@ -238,19 +238,30 @@ def _term(factor: Factor, family: Family) -> Term:
 
     The reference is the first level that has a score. A level without one is a column of zeros.
     """
-    names = [text_of_level(level) for level in factor.levels]
     at = factor.positions(family.values(factor))
-    if factor.scale == "log":
-        return (_Column(at, names[-1], names[0], scale="log"),)
-    if factor.scale == "linear":
-        low, *_, high = factor.positions(factor.levels)
-        return (_Column((at - low) / (high - low), names[-1], names[0], scale="linear"),)
+    if factor.scale != "levels":
+        return (_slope(factor, family),)
+    names = _names(factor)
     first = int(at.min()) if at.size else 0
     return tuple(
         _Column((at == level).astype(float), name, names[first], np.isin(at, (level, first)))
         for level, name in enumerate(names)
         if level != first
     )
+
+
+def _slope(factor: Factor, family: Family) -> _Column:
+    """Return the column of a slope, over the range that has a score: beyond it, nothing is known.
+
+    Where that is no range, it is the column of a constant, which tells nothing.
+    """
+    values = family.values(factor)
+    scored = [level for level in factor.levels if level in values]
+    low, *_, high = scored if len(scored) > 1 else factor.levels
+    at, (start, end) = factor.positions(values), factor.positions((low, high))
+    if factor.scale == "linear":
+        at = (at - start) / (end - start)
+    return _Column(at, text_of_level(high), text_of_level(low), scale=factor.scale)
 
 
 # What the design tells ---------------------------------------------------------------------------

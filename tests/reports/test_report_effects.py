@@ -211,6 +211,51 @@ def test_slope_over_few_values_that_never_repeat_is_a_line(ela: Callable[..., St
     assert found["kernel_size 5 over 3"].difference == pytest.approx(solution[2])
 
 
+@pytest.mark.parametrize(
+    ("tried", "scored", "compared"),
+    [
+        ((0.1, 0.2, 0.3, 0.4, 0.5, 0.9, 1.0), 3, "momentum 0.3 over 0.1, on a line"),
+        ((1, 2, 4, 8, 16, 32, 64), 3, "momentum per factor of 10"),
+    ],
+)
+def test_a_slope_is_over_values_that_have_a_score(
+    ela: Callable[..., StudyRows], tried: tuple[float, ...], scored: int, compared: str
+) -> None:
+    """The others failed: what the line would say there, nobody has seen."""
+    failed = {"status": "failed", "metrics": {}}
+    noise = np.random.default_rng(14).normal(0, 0.001, (len(tried), 3))
+    rows = ela(
+        (
+            {},
+            s,
+            0.8 + 0.1 * m + noise[i, s],
+            {"chosen": {"recipe.momentum": str(m)}, **(failed if i >= scored else {})},
+        )
+        for i, m in enumerate(tried)
+        for s in range(3)
+    )
+    (effect,) = _effects(rows).main
+    at = np.log10(tried[:scored]) if "per" in compared else np.array(tried[:scored]) / 0.2
+    means = 0.8 + 0.1 * np.array(tried[:scored]) + noise[:scored].mean(axis=1)
+    assert f"{effect.factor} {effect.comparison}" == compared
+    assert (effect.reference, effect.level) == (f"{tried[0]:g}", f"{tried[scored - 1]:g}")
+    assert effect.difference == pytest.approx(stats.linregress(at, means).slope)
+
+
+@pytest.mark.parametrize("scored", [0, 1])
+@pytest.mark.parametrize("tried", [(1, 2, 3, 4, 5, 6, 7), (1, 2, 4, 8, 16, 32, 64)])
+def test_a_slope_over_no_range_cannot_be_told(
+    ela: Callable[..., StudyRows], tried: tuple[float, ...], scored: int
+) -> None:
+    failed = {"status": "failed", "metrics": {}}
+    rows = ela(
+        ({"factor": m}, s, 0.8 + 0.1 * s, *([failed] if i >= scored else []))
+        for i, m in enumerate(tried)
+        for s in range(3)
+    )
+    assert [e.reason for e in _effects(rows).main] == [NO_SCORES]
+
+
 # What a design can tell --------------------------------------------------------------------------
 
 
