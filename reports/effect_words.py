@@ -17,7 +17,7 @@ def sentences(found: Effects, metric: Metric) -> tuple[str, ...]:
     untold = len([effect for effect in found.main if effect.difference is None])
     return (
         *(words for effect in found.main if (words := _words(effect, metric))),
-        *([f"{untold} effects cannot be told: the table of effects says why."] if untold else []),
+        *([f"{_count(untold)} cannot be told: the table of effects says why."] if untold else []),
         *(
             f"{test.title}: the effect of one depends on the other ({p_words(test.p_holm)} "
             "after Holm): read the grid of both, not the effect of one."
@@ -33,3 +33,7 @@ def _words(effect: MainEffect, metric: Metric) -> str:
         return ""
     difference = f"{number(effect.difference, metric, '+')} ± {amount(effect.margin, metric)}"
     return f"{effect.title}: {difference} (95 %; {p_words(effect.p_holm)} after Holm)."
+
+
+def _count(effects: int) -> str:
+    return f"{effects} effect" + "s" * (effects > 1)

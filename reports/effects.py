@@ -5,7 +5,9 @@ squares to the score of every trial on the test split:
 
     score = mean + seed + one term for each factor + noise
 
-Seeds are blocks: what a seed does to all trials is no noise. A factor is a category, each level
+Seeds are blocks: what a seed does to all trials is no noise. What it does to one level alone would
+be, and not for each trial anew: where the F test of seed by factor shows it, a note says that the
+interval is too narrow. A factor is a category, each level
 against its reference (the smallest number, else the first of the grid); a number with more levels
 than can be compared has a slope. A main effect so is the mean over whatever else varies, and where
 the design is not balanced, the other factors are held equal. Intervals are Student's, 95 %, from
@@ -24,7 +26,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, product
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -216,6 +218,12 @@ class _Design:
         """Return the model without some of its terms."""
         return _Design(self.scores, {n: t for n, t in self.terms.items() if n not in names})
 
+    def with_products(self, a: str, b: str) -> _Design:
+        """Return the model with the products of two of its terms."""
+        pairs = product(self.terms[a], self.terms[b])
+        products = tuple(_Column(x.values * y.values) for x, y in pairs)
+        return _Design(self.scores, {**self.terms, f"{a} × {b}": products})
+
     @property
     def silence(self) -> str:
         """Why the fit says nothing of the noise; empty if it does."""
@@ -319,20 +327,32 @@ def interactions(family: Family) -> Iterator[Interaction]:
             factors=(a.name, b.name),
             runs=_runs(family),
         )
-        products = tuple(
-            _Column(x.values * y.values)
-            for x in additive.terms[a.name]
-            for y in additive.terms[b.name]
-        )
-        full = _Design(additive.scores, {**additive.terms, " × ".join(test.factors): products})
-        gained = additive.fit.df_resid - full.fit.df_resid if family.trials else 0
-        reason = full.silence if gained else NOT_TRIED
+        full = additive.with_products(a.name, b.name)
+        reason = _silence_of_test(additive, full)
         if reason:
             yield replace(test, reason=reason)
             continue
         f, p, _ = full.fit.compare_f_test(additive.fit)
-        freedom = (int(gained), int(full.fit.df_resid))
+        freedom = (int(additive.fit.df_resid - full.fit.df_resid), int(full.fit.df_resid))
         yield replace(test, f=float(f), freedom=freedom, p=float(p))
+
+
+def _silence_of_test(additive: _Design, full: _Design) -> str:
+    """Return why two nested models cannot be compared; empty if they can."""
+    if not len(additive.scores) or additive.fit.df_resid == full.fit.df_resid:
+        return NOT_TRIED
+    return full.silence
+
+
+def _differ_between_seeds(family: Family) -> Iterator[str]:
+    """Yield the factors whose effect depends on the seed, by the F test of an interaction."""
+    additive = _design(family)
+    for factor in family.factors if SEED in additive.terms else ():
+        full = additive.with_products(factor.name, SEED)
+        if not _silence_of_test(additive, full):
+            _, p, _ = full.fit.compare_f_test(additive.fit)
+            if p < LEVEL:
+                yield factor.name
 
 
 def _grids(family: Family) -> Iterator[Grid]:
@@ -358,7 +378,7 @@ def _names(factor: Factor) -> tuple[str, ...]:
 
 
 def _notes(family: Family) -> Iterator[str]:
-    """Yield what the design of a family takes for granted."""
+    """Yield what the model of a family takes for granted, and where it is seen not to hold."""
     tried = len({tuple(setting.values()) for setting in family.settings})
     factors = _design(family).without([SEED])
     if family.trials and tried == len(family.trials):
@@ -366,6 +386,8 @@ def _notes(family: Family) -> Iterator[str]:
     rank = int(np.linalg.matrix_rank(factors.matrix)) if family.trials else 0
     if len(family.factors) > 1 and rank == tried and factors.estimable.any():
         yield "that the effects add up is assumed, the combinations that were tried cannot test it"
+    for factor in _differ_between_seeds(family):
+        yield f"what {factor} does differs between seeds: its interval is too narrow"
 
 
 def _runs(family: Family, concerned: NDArray[np.bool_] | None = None) -> tuple[str, ...]:
