@@ -5,7 +5,9 @@ squares to the score of every trial on the test split:
 
     score = mean + seed + one term for each factor + noise
 
-Seeds are blocks: what a seed does to all trials is no noise. A factor is a category, each level
+Seeds are blocks: what a seed does to all trials is no noise. What it does to one level alone would
+be, and not for each trial anew: where the F test of seed by factor shows it, a note says that the
+interval is too narrow. A factor is a category, each level
 against its reference (the smallest number, else the first of the grid); a number with more levels
 than can be compared has a slope. A main effect so is the mean over whatever else varies, and where
 the design is not balanced, the other factors are held equal. Intervals are Student's, 95 %, from
@@ -24,18 +26,16 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, product
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reports.configs import ConfigRow
-from reports.factors import Array, Factor, Family, Scale, families, text_of_level
-from reports.printed import amount, number, p_words
+from reports.factors import Array, Factor, Family, Scale, families, joined, text_of_level
 from reports.rows import StudyRows
 from reports.stats import LEVEL, holm
-from sweep.tasks.base import Metric
 
 if TYPE_CHECKING:
     from statsmodels.regression.linear_model import RegressionResults
@@ -60,7 +60,7 @@ class MainEffect:
     factor: str
     level: str
     reference: str
-    """Of a slope, the other end of the range that was tried."""
+    """Of a slope, the other end of the range that has a score."""
     runs: tuple[str, ...]
     """MLflow ids of the trials at the two levels, of a slope of all."""
     scale: Scale
@@ -148,45 +148,12 @@ def effects(rows: StudyRows, configs: Sequence[ConfigRow]) -> Effects:
     )
 
 
-def sentences(found: Effects, metric: Metric) -> tuple[str, ...]:
-    """Return the effects in words; ± is half of the 95 % interval.
-
-    An interaction has words if it is beyond chance, since main effects then are not all there is.
-    Of what the design cannot tell, the notes of the tables say why.
-    """
-    untold = len([effect for effect in found.main if effect.difference is None])
-    return (
-        *(words for effect in found.main if (words := _words(effect, metric))),
-        *([f"{untold} effects cannot be told: the table of effects says why."] if untold else []),
-        *(
-            f"{test.title}: the effect of one depends on the other ({p_words(test.p_holm)} "
-            "after Holm): read the grid of both, not the effect of one."
-            for test in found.interactions
-            if test.p_holm is not None and test.p_holm < LEVEL
-        ),
-    )
-
-
 def confounded(family: Family) -> tuple[str, ...]:
     """Return the factors whose effects the design of a family does not tell from others'."""
     design = _design(family)
     pairs = zip(design.columns, design.estimable, strict=True)
     aliased = (n for (n, column), told in pairs if not told and column.values.any() and n != SEED)
     return tuple(dict.fromkeys(aliased))
-
-
-def joined(names: Sequence[str]) -> str:
-    """Return names as a sentence has them ("a, b and c")."""
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
-
-
-def _words(effect: MainEffect, metric: Metric) -> str:
-    """Return an effect as a sentence; empty for one that cannot be told."""
-    if effect.difference is None or effect.margin is None or effect.p_holm is None:
-        return ""
-    difference = f"{number(effect.difference, metric, '+')} ± {amount(effect.margin, metric)}"
-    return f"{effect.title}: {difference} (95 %; {p_words(effect.p_holm)} after Holm)."
 
 
 # The design --------------------------------------------------------------------------------------
@@ -251,6 +218,12 @@ class _Design:
         """Return the model without some of its terms."""
         return _Design(self.scores, {n: t for n, t in self.terms.items() if n not in names})
 
+    def with_products(self, a: str, b: str) -> _Design:
+        """Return the model with the products of two of its terms."""
+        pairs = product(self.terms[a], self.terms[b])
+        products = tuple(_Column(x.values * y.values) for x, y in pairs)
+        return _Design(self.scores, {**self.terms, f"{a} × {b}": products})
+
     @property
     def silence(self) -> str:
         """Why the fit says nothing of the noise; empty if it does."""
@@ -273,19 +246,30 @@ def _term(factor: Factor, family: Family) -> Term:
 
     The reference is the first level that has a score. A level without one is a column of zeros.
     """
-    names = [text_of_level(level) for level in factor.levels]
     at = factor.positions(family.values(factor))
-    if factor.scale == "log":
-        return (_Column(at, names[-1], names[0], scale="log"),)
-    if factor.scale == "linear":
-        low, *_, high = factor.positions(factor.levels)
-        return (_Column((at - low) / (high - low), names[-1], names[0], scale="linear"),)
+    if factor.scale != "levels":
+        return (_slope(factor, family),)
+    names = _names(factor)
     first = int(at.min()) if at.size else 0
     return tuple(
         _Column((at == level).astype(float), name, names[first], np.isin(at, (level, first)))
         for level, name in enumerate(names)
         if level != first
     )
+
+
+def _slope(factor: Factor, family: Family) -> _Column:
+    """Return the column of a slope, over the range that has a score: beyond it, nothing is known.
+
+    Where that is no range, it is the column of a constant, which tells nothing.
+    """
+    values = family.values(factor)
+    scored = [level for level in factor.levels if level in values]
+    low, *_, high = scored if len(scored) > 1 else factor.levels
+    at, (start, end) = factor.positions(values), factor.positions((low, high))
+    if factor.scale == "linear":
+        at = (at - start) / (end - start)
+    return _Column(at, text_of_level(high), text_of_level(low), scale=factor.scale)
 
 
 # What the design tells ---------------------------------------------------------------------------
@@ -343,20 +327,32 @@ def interactions(family: Family) -> Iterator[Interaction]:
             factors=(a.name, b.name),
             runs=_runs(family),
         )
-        products = tuple(
-            _Column(x.values * y.values)
-            for x in additive.terms[a.name]
-            for y in additive.terms[b.name]
-        )
-        full = _Design(additive.scores, {**additive.terms, " × ".join(test.factors): products})
-        gained = additive.fit.df_resid - full.fit.df_resid if family.trials else 0
-        reason = full.silence if gained else NOT_TRIED
+        full = additive.with_products(a.name, b.name)
+        reason = _silence_of_test(additive, full)
         if reason:
             yield replace(test, reason=reason)
             continue
         f, p, _ = full.fit.compare_f_test(additive.fit)
-        freedom = (int(gained), int(full.fit.df_resid))
+        freedom = (int(additive.fit.df_resid - full.fit.df_resid), int(full.fit.df_resid))
         yield replace(test, f=float(f), freedom=freedom, p=float(p))
+
+
+def _silence_of_test(additive: _Design, full: _Design) -> str:
+    """Return why two nested models cannot be compared; empty if they can."""
+    if not len(additive.scores) or additive.fit.df_resid == full.fit.df_resid:
+        return NOT_TRIED
+    return full.silence
+
+
+def _differ_between_seeds(family: Family) -> Iterator[str]:
+    """Yield the factors whose effect depends on the seed, by the F test of an interaction."""
+    additive = _design(family)
+    for factor in family.factors if SEED in additive.terms else ():
+        full = additive.with_products(factor.name, SEED)
+        if not _silence_of_test(additive, full):
+            _, p, _ = full.fit.compare_f_test(additive.fit)
+            if p < LEVEL:
+                yield factor.name
 
 
 def _grids(family: Family) -> Iterator[Grid]:
@@ -382,7 +378,7 @@ def _names(factor: Factor) -> tuple[str, ...]:
 
 
 def _notes(family: Family) -> Iterator[str]:
-    """Yield what the design of a family takes for granted."""
+    """Yield what the model of a family takes for granted, and where it is seen not to hold."""
     tried = len({tuple(setting.values()) for setting in family.settings})
     factors = _design(family).without([SEED])
     if family.trials and tried == len(family.trials):
@@ -390,6 +386,8 @@ def _notes(family: Family) -> Iterator[str]:
     rank = int(np.linalg.matrix_rank(factors.matrix)) if family.trials else 0
     if len(family.factors) > 1 and rank == tried and factors.estimable.any():
         yield "that the effects add up is assumed, the combinations that were tried cannot test it"
+    for factor in _differ_between_seeds(family):
+        yield f"what {factor} does differs between seeds: its interval is too narrow"
 
 
 def _runs(family: Family, concerned: NDArray[np.bool_] | None = None) -> tuple[str, ...]:

@@ -90,6 +90,12 @@ def text_of_level(value: Value) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def joined(names: Sequence[str]) -> str:
+    """Return names as a sentence has them ("a, b and c")."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def _family(configs: Sequence[ConfigRow], metric: str) -> Family:
     settings = [_settings(config) for config in configs]
     scored = [

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from reports.configs import ConfigRow, config_rows
 from reports.drawing import Figures, draw
-from reports.effects import Effects, effects, sentences
+from reports.effect_words import sentences
+from reports.effects import Effects, effects
 from reports.figures.style import save_pages
 from reports.formats.comma_separated import comma_separated
 from reports.formats.latex import latex

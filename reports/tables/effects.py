@@ -37,12 +37,13 @@ def effects_table(rows: StudyRows, found: Effects) -> Table | None:
         sections=_sections((e.group, _effect_row(e, metric)) for e in found.main),
         caption=(
             f"What a hyperparameter does to {name} on the test split, the others and the seed held "
-            "equal; ± is half of the 95 % interval."
+            "equal; ± is half of the 95 % interval. Scores are of the test split: a level picked "
+            "from this table has been chosen on it; choose on validation."
         ),
         notes=(
             "By least squares for each module: score = mean + seed + one term for each "
-            "hyperparameter. Intervals are Student's, each by itself; Holm's correction is of the "
-            "p-values, over all rows.",
+            "hyperparameter. Seeds are taken to shift all trials of a module alike. Intervals are "
+            "Student's, each by itself; Holm's correction is of the p-values, over all rows.",
             *(["Less is better."] if metric.mode == "min" else []),
             *(f"{e.title}: cannot be told, {e.reason}." for e in found.main if e.reason),
             *found.notes,

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from reports.importance import BEST, EVALUATORS, QUANTILE, Evaluator, Importance, reasons
+from reports.importance import (
+    BEST,
+    EVALUATORS,
+    QUANTILE,
+    UNLIKELY,
+    Evaluator,
+    Importance,
+    reasons,
+)
 from reports.printed import metric_name
 from reports.rows import StudyRows
 from reports.tables.base import MISSING, Cell, Column, Section, Table
@@ -41,14 +49,17 @@ def importance_table(rows: StudyRows, found: Sequence[Importance]) -> Table | No
         ),
         caption=(
             f"Share of each hyperparameter in what varies of {metric_name(rows.compared)} on the "
-            "test split, by module; it says how much, not in which direction."
+            "test split, by module; it says how much, not in which direction. A level picked from "
+            "this table has been chosen on the test split; choose on validation."
         ),
         notes=(
             "fANOVA: share in the variance of a random forest. PED-ANOVA: share in what sets the "
-            f"best {QUANTILE:.0%} of the trials, at least {BEST}, apart from all.",
+            f"best {QUANTILE:.0%} of the trials, at least {BEST}, and what ties with them, apart "
+            "from all.",
             "Shares sum to 100 % whatever there is to share: with few trials much of it is noise. "
             "Whether there is an effect at all, the table of effects says.",
             *(_alone(i) for i in found if i.alone is not None),
+            *(_chance(i, i.chance) for i in found if i.chance is not None),
             *reasons(found),
         ),
         records=[_record(one, factor) for one in found for factor in one.shares or ()],
@@ -80,6 +91,15 @@ def _alone(importance: Importance) -> str:
     return (
         f"{importance.group}, {importance.module}: one by one, hyperparameters explain "
         f"{importance.alone:.0%} of the forest's variance; the rest is interactions, and noise."
+    )
+
+
+def _chance(importance: Importance, chance: tuple[float, float]) -> str:
+    median, high = chance
+    return (
+        f"{importance.group}, {importance.module}: with the scores of each seed shuffled, so that "
+        f"no hyperparameter does anything, the largest share by {importance.evaluator} is "
+        f"{median:.0%} (median), and above {high:.0%} in one of {1 / (1 - UNLIKELY):.0f} studies."
     )
 
 

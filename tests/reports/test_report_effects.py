@@ -17,6 +17,7 @@ from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.multitest import multipletests
 
 from reports.configs import config_rows
+from reports.effect_words import sentences
 from reports.effects import (
     NO_FREEDOM,
     NO_NOISE,
@@ -27,12 +28,12 @@ from reports.effects import (
     effects,
     interactions,
     main_effects,
-    sentences,
 )
 from reports.factors import Family, families
 from reports.rows import StudyRows, TrialRow
 from reports.stats import holm
 from reports.tables.effects import effects_table, interactions_table
+from sweep.tasks.base import Metric
 
 Make = Callable[..., TrialRow]
 Study = Callable[..., StudyRows]
@@ -209,6 +210,88 @@ def test_slope_over_few_values_that_never_repeat_is_a_line(ela: Callable[..., St
         0.45 * solution[1]
     )
     assert found["kernel_size 5 over 3"].difference == pytest.approx(solution[2])
+
+
+@pytest.mark.parametrize(
+    ("tried", "scored", "compared"),
+    [
+        ((0.1, 0.2, 0.3, 0.4, 0.5, 0.9, 1.0), 3, "momentum 0.3 over 0.1, on a line"),
+        ((1, 2, 4, 8, 16, 32, 64), 3, "momentum per factor of 10"),
+    ],
+)
+def test_a_slope_is_over_values_that_have_a_score(
+    ela: Callable[..., StudyRows], tried: tuple[float, ...], scored: int, compared: str
+) -> None:
+    """The others failed: what the line would say there, nobody has seen."""
+    failed = {"status": "failed", "metrics": {}}
+    noise = np.random.default_rng(14).normal(0, 0.001, (len(tried), 3))
+    rows = ela(
+        (
+            {},
+            s,
+            0.8 + 0.1 * m + noise[i, s],
+            {"chosen": {"recipe.momentum": str(m)}, **(failed if i >= scored else {})},
+        )
+        for i, m in enumerate(tried)
+        for s in range(3)
+    )
+    (effect,) = _effects(rows).main
+    at = np.log10(tried[:scored]) if "per" in compared else np.array(tried[:scored]) / 0.2
+    means = 0.8 + 0.1 * np.array(tried[:scored]) + noise[:scored].mean(axis=1)
+    assert f"{effect.factor} {effect.comparison}" == compared
+    assert (effect.reference, effect.level) == (f"{tried[0]:g}", f"{tried[scored - 1]:g}")
+    assert effect.difference == pytest.approx(stats.linregress(at, means).slope)
+
+
+@pytest.mark.parametrize("scored", [0, 1])
+@pytest.mark.parametrize("tried", [(1, 2, 3, 4, 5, 6, 7), (1, 2, 4, 8, 16, 32, 64)])
+def test_a_slope_over_no_range_cannot_be_told(
+    ela: Callable[..., StudyRows], tried: tuple[float, ...], scored: int
+) -> None:
+    failed = {"status": "failed", "metrics": {}}
+    rows = ela(
+        ({"factor": m}, s, 0.8 + 0.1 * s, *([failed] if i >= scored else []))
+        for i, m in enumerate(tried)
+        for s in range(3)
+    )
+    assert [e.reason for e in _effects(rows).main] == [NO_SCORES]
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.03])
+def test_what_differs_between_seeds_is_noted(ela: Callable[..., StudyRows], spread: float) -> None:
+    """If and only if the F test of seed by factor, by statsmodels' formulas, is below 0.05."""
+    noted = 0
+    for draw in range(10):
+        rng = np.random.default_rng(draw)
+        slopes = rng.normal(0, spread, 3)
+        settings = _factorial(kernel_size=[5, 7], num_groups=[16, 32], shared=[True, False])
+        trials = [
+            (setting, s, rng.normal(0.9, 0.01) + slopes[s] * (setting["kernel_size"] == 7))
+            for setting in settings
+            for s in range(3)
+        ]
+        frame = pd.DataFrame([{**setting, "seed": s, "y": y} for setting, s, y in trials])
+        additive = "y ~ C(kernel_size) + C(num_groups) + C(shared) + C(seed)"
+        fit = smf.ols(additive, frame).fit()
+        expected = [
+            f"ResNet-18, ELA: what {name} does differs between seeds: its interval is too narrow."
+            for name in settings[0]
+            if anova_lm(fit, smf.ols(f"{additive} + C({name}):C(seed)", frame).fit())["Pr(>F)"][1]
+            < 0.05
+        ]
+        notes = _effects(ela(trials)).notes
+        assert [note for note in notes if "differs" in note] == expected
+        noted += any("kernel_size" in note for note in expected)
+    assert (noted >= 5) is (spread > 0)
+
+
+def test_one_pair_of_columns_cannot_test_what_differs_between_seeds(
+    ela: Callable[..., StudyRows],
+) -> None:
+    """All that is left is that difference, and it is the noise then: a paired t-test."""
+    rng = np.random.default_rng(15)
+    rows = ela(({"kernel_size": k}, s, rng.normal()) for k in (5, 7) for s in range(4))
+    assert _effects(rows).notes == ()
 
 
 # What a design can tell --------------------------------------------------------------------------
@@ -510,6 +593,78 @@ def test_refusals_and_interactions_in_words(ela: Callable[..., StudyRows]) -> No
         "ResNet-18, ELA: kernel_size × num_groups: the effect of one depends on the other "
         "(p < 0.001 after Holm): read the grid of both, not the effect of one."
     )
+
+
+def test_one_effect_that_cannot_be_told_is_one(ela: Callable[..., StudyRows]) -> None:
+    rows = ela(({"kernel_size": k}, k, 0.5 + 0.1 * k) for k in (5, 7))
+    assert sentences(_effects(rows), rows.compared) == (
+        "1 effect cannot be told: the table of effects says why.",
+    )
+
+
+def test_holm_is_over_all_modules_of_the_study(trial: Make, study: Study) -> None:
+    """Of main effects, and of interactions: each is one family, whatever the module."""
+    rng = np.random.default_rng(16)
+    rows = study(
+        trial(
+            f"{module}-{i}",
+            s,
+            rng.normal(0.8, 0.01) + 0.015 * (i > 1),
+            hyperparameters=setting,
+        )
+        for module in ("ELA", "CA")
+        for i, setting in enumerate(_factorial(reduction=[16, 32], kernel_size=[5, 7]))
+        for s in range(3)
+    )
+    found = _effects(rows)
+    assert {e.module for e in found.main} == {"ELA", "CA"}
+    for tests in (found.main, found.interactions):
+        expected = multipletests([one.p for one in tests], method="holm")[1]
+        assert [one.p_holm for one in tests] == pytest.approx(list(expected))
+    assert (len(found.main), len(found.interactions)) == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [
+        (range(1, 7), "levels"),
+        (range(1, 8), "linear"),
+        ((1, 2, 3, 4, 5, 6, 10), "linear"),
+        ((1, 2, 3, 4, 5, 6, 11), "log"),
+        ((0, 2, 3, 4, 5, 6, 11), "linear"),
+    ],
+)
+def test_many_numbers_have_a_slope_and_wide_ones_one_of_the_logarithm(
+    ela: Callable[..., StudyRows], values: Iterable[int], scale: str
+) -> None:
+    """More than six; more than a factor of 10."""
+    rows = ela(({"factor": value}, s, 0.8) for value in values for s in range(2))
+    (factor,) = _family(rows).factors
+    assert factor.scale == scale
+
+
+def test_captions_and_notes_say_how_to_read_the_effects(trial: Make, study: Study) -> None:
+    rng = np.random.default_rng(17)
+    top1, loss = Metric("top1", "Top-1 (%)", "max", 100), Metric("loss", "Loss (nats)", "min")
+    for metrics in ((top1,), (loss,)):
+        rows = study(
+            (
+                trial(
+                    f"ELA-{k}",
+                    s,
+                    hyperparameters={"kernel_size": k},
+                    metrics={f"test_{metrics[0].name}": rng.normal()},
+                )
+                for k in (5, 7)
+                for s in range(3)
+            ),
+            metrics=metrics,
+        )
+        table = effects_table(rows, _effects(rows))
+        assert table is not None
+        assert "choose on validation" in table.caption
+        assert "Seeds are taken to shift all trials of a module alike" in table.notes[0]
+        assert ("Less is better." in table.notes) is (metrics[0] is loss)
 
 
 def test_tables(ela: Callable[..., StudyRows]) -> None:

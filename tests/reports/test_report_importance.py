@@ -151,6 +151,157 @@ def test_equal_scores_and_designs_that_tell_nothing(ela: Callable[..., StudyRows
     )
 
 
+def _scored_at(trial: Make, study: Study, kept: Callable[[int, int], bool]) -> StudyRows:
+    """A grid of two by two, 20 seeds, that failed but for the kept."""
+    rng = np.random.default_rng(2)
+    lost: dict[str, Any] = {"status": "failed", "metrics": {}}
+    return study(
+        trial(
+            f"ELA-{k}-{g}",
+            s,
+            rng.normal(0.9, 0.01),
+            hyperparameters={"kernel_size": k, "num_groups": g},
+            **({} if kept(k, g) else lost),
+        )
+        for k, g in product((5, 7), (16, 32))
+        for s in range(20)
+    )
+
+
+@pytest.mark.parametrize("seen", [((5, 16),), ((5, 16), (5, 32))])
+def test_importance_is_of_at_least_two_that_vary_among_scores(
+    trial: Make, study: Study, seen: tuple[tuple[int, int], ...]
+) -> None:
+    rows = _scored_at(trial, study, lambda k, g: (k, g) in seen)
+    found = importances(rows, config_rows(rows))
+    assert [one.shares for one in found] == [None, None]
+    assert reasons(found) == (
+        "ResNet-18, ELA: no importance: fewer than two hyperparameters have two values with a "
+        "score.",
+    )
+
+
+def test_what_has_one_value_with_a_score_is_left_out_and_named(trial: Make, study: Study) -> None:
+    rng = np.random.default_rng(3)
+    lost: dict[str, Any] = {"status": "failed", "metrics": {}}
+    rows = study(
+        trial(
+            f"ELA-{k}-{g}-{n}",
+            s,
+            rng.normal(0.9, 0.01),
+            hyperparameters={"kernel_size": k, "num_groups": g, "norm": n},
+            **(lost if n == "bn" else {}),
+        )
+        for k, g, n in product((5, 7), (16, 32), ("gn", "bn"))
+        for s in range(6)
+    )
+    found = importances(rows, config_rows(rows))
+    assert [list(one.shares or ()) for one in found] == [["kernel_size", "num_groups"]] * 2
+    note = "ResNet-18, ELA: norm left out: only one value has a score."
+    table = importance_table(rows, found)
+    assert table is not None
+    assert table.notes[-1] == note
+    assert reasons(found) == (note,)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-12])
+def test_small_differences_are_split_as_large_ones(
+    ela: Callable[..., StudyRows], size: float
+) -> None:
+    """A forest of scikit-learn takes a variance of 1e-16 for none."""
+    shares = _importances(ela(_grid(_additive)))["fANOVA"].shares
+    small = _importances(ela(_grid(lambda at: size * _additive(at))))["fANOVA"].shares
+    assert small == pytest.approx(shares)
+
+
+def test_scores_that_differ_by_rounding_are_equal(ela: Callable[..., StudyRows]) -> None:
+    rows = ela(_grid(lambda at: 0.9 + 1e-16 * at[2]))
+    assert "all scores are equal" in reasons(importances(rows, config_rows(rows)))[0]
+
+
+def test_ped_anova_is_of_at_least_five_trials(ela: Callable[..., StudyRows]) -> None:
+    """Of 20, the best two have 7 and 32 and would share alike; of the best five, all have 7."""
+    order = [(7, 32), (7, 32), (7, 16), (7, 16), (7, 32), (7, 32), (7, 32), (7, 16), (7, 16)]
+    order += [(7, 16), *[(5, 16), (5, 32)] * 5]
+    rows = ela(
+        ({"kernel_size": k, "num_groups": g}, i % 5, 1 - 0.01 * i) for i, (k, g) in enumerate(order)
+    )
+    shares = _importances(rows)["PED-ANOVA"].shares
+    assert shares is not None
+    assert shares["kernel_size"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "reason"),
+    [
+        ("PED-ANOVA", "the best trials are set as all are (PED-ANOVA)"),
+        ("fANOVA", "no hyperparameter explains anything by itself (fANOVA)"),
+    ],
+)
+def test_nothing_to_share_is_each_estimator_s_own(
+    ela: Callable[..., StudyRows], monkeypatch: pytest.MonkeyPatch, evaluator: str, reason: str
+) -> None:
+    for name in ("PedAnovaImportanceEvaluator", "FanovaImportanceEvaluator"):
+        nothing = lambda *_, **__: dict.fromkeys(LEVELS, 0.0)  # noqa: E731
+        monkeypatch.setattr(f"optuna.importance.{name}.evaluate", nothing)
+    assert _importances(ela(_grid(_additive)))[evaluator].reason == reason
+
+
+def test_shuffled_scores_stay_within_their_seed(ela: Callable[..., StudyRows]) -> None:
+    """The best five of 20: four of the best seed, one of the next. Both factors are 3 to 2 in any
+    order within the seeds, so that each has a half; free to move, they would be 4 to 1 at times.
+    """
+    rng = np.random.default_rng(4)
+    rows = ela(
+        ({"kernel_size": k, "num_groups": g}, s, s + 0.01 * rng.normal())
+        for k, g in product((5, 7), (16, 32))
+        for s in range(5)
+    )
+    assert _importances(rows)["PED-ANOVA"].chance == pytest.approx((0.5, 0.5))
+
+
+def test_the_largest_share_of_noise_is_told(ela: Callable[..., StudyRows]) -> None:
+    """Noise has a larger one in about one study of 20."""
+    rng = np.random.default_rng(5)
+    settings = [{"kernel_size": k, "num_groups": g} for k in (5, 7) for g in (16, 32)]
+    beyond = 0
+    for _ in range(20):
+        noise = ela((s, seed, rng.normal()) for s in settings for seed in range(5))
+        found = _importances(noise)["PED-ANOVA"]
+        if found.shares and found.chance:
+            assert 0.5 <= found.chance[0] <= found.chance[1] <= 1
+            beyond += max(found.shares.values()) > found.chance[1] + 1e-9
+    assert beyond <= 3
+
+
+def test_the_table_says_what_chance_gives_and_where_to_choose(trial: Make, study: Study) -> None:
+    """And of a module that has too few trials, why it is not in the table."""
+    rng = np.random.default_rng(6)
+    rows = study(
+        trial(
+            f"{module}-{k}-{g}",
+            s,
+            rng.normal(0.9, 0.01),
+            hyperparameters={"kernel_size": k, "num_groups": g},
+        )
+        for module, seeds in (("ELA", 6), ("CA", 2))
+        for k, g in product((5, 7), (16, 32))
+        for s in range(seeds)
+    )
+    found = importances(rows, config_rows(rows))
+    table = importance_table(rows, found)
+    assert table is not None
+    assert "choose on validation" in table.caption
+    assert "and what ties with them" in table.notes[0]
+    chance = found[0].chance
+    assert chance is not None
+    assert table.notes[-2].endswith(
+        f"the largest share by PED-ANOVA is {chance[0]:.0%} (median), and above {chance[1]:.0%} in "
+        "one of 20 studies."
+    )
+    assert table.notes[-1].startswith("ResNet-18, CA: no importance: 8 trials have a score")
+
+
 def test_the_best_may_be_set_as_all_are(ela: Callable[..., StudyRows]) -> None:
     """Four trials are better than 116 that are equal, so that the best tenth cannot be told."""
     trials = _grid(lambda at: float(at[:2] == (0, 0)))
