@@ -40,13 +40,15 @@ def effects_table(rows: StudyRows, found: Effects) -> Table | None:
             "equal; ± is half of the 95 % interval. Scores are of the test split: a level picked "
             "from this table has been chosen on it; choose on validation."
         ),
+        limits=(
+            *(["Less is better."] if metric.mode == "min" else []),
+            *(f"{e.title}: cannot be told, {e.reason}." for e in found.main if e.reason),
+            *found.notes,
+        ),
         notes=(
             "By least squares for each module: score = mean + seed + one term for each "
             "hyperparameter. Seeds are taken to shift all trials of a module alike. Intervals are "
             "Student's, each by itself; Holm's correction is of the p-values, over all rows.",
-            *(["Less is better."] if metric.mode == "min" else []),
-            *(f"{e.title}: cannot be told, {e.reason}." for e in found.main if e.reason),
-            *found.notes,
         ),
         records=[_effect_record(effect, metric) for effect in found.main],
     )
@@ -74,7 +76,9 @@ def interactions_table(rows: StudyRows, found: Effects) -> Table | None:
         notes=(
             "F test of the model of the main effects with the products of two hyperparameters "
             "against the model without. Holm's correction is over all rows.",
-            *(f"{t.title}: cannot be told, {t.reason}." for t in found.interactions if t.reason),
+        ),
+        limits=tuple(
+            f"{t.title}: cannot be told, {t.reason}." for t in found.interactions if t.reason
         ),
         records=[_interaction_record(test) for test in found.interactions],
     )

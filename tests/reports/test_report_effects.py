@@ -580,7 +580,7 @@ def test_refusals_and_interactions_in_words(ela: Callable[..., StudyRows]) -> No
     assert table is not None
     assert (
         "ResNet-18, ELA: kernel_size 7 over 5: cannot be told, groups and num_groups changed with "
-        "it." in table.notes
+        "it." in table.limits
     )
     rng = np.random.default_rng(12)
     settings = _factorial(kernel_size=[5, 7], num_groups=[16, 32])
@@ -664,7 +664,7 @@ def test_captions_and_notes_say_how_to_read_the_effects(trial: Make, study: Stud
         assert table is not None
         assert "choose on validation" in table.caption
         assert "Seeds are taken to shift all trials of a module alike" in table.notes[0]
-        assert ("Less is better." in table.notes) is (metrics[0] is loss)
+        assert ("Less is better." in table.limits) is (metrics[0] is loss)
 
 
 def test_tables(ela: Callable[..., StudyRows]) -> None:
@@ -706,6 +706,6 @@ def test_tables_say_what_cannot_be_told(ela: Callable[..., StudyRows]) -> None:
     assert table is not None
     assert crossed is not None
     assert [cell.text for cell in table.sections[0].rows[0]][4:] == ["–"] * 4
-    assert any("groups and num_groups changed with it" in note for note in table.notes)
+    assert any("groups and num_groups changed with it" in note for note in table.limits)
     assert table.records[0]["test_top1_pct_difference"] is None
-    assert any(NOT_TRIED in note for note in crossed.notes)
+    assert any(NOT_TRIED in note for note in crossed.limits)
