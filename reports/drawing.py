@@ -49,7 +49,7 @@ def _drawn(
         yield Figures(
             name=name,
             title=f"Score against {axis.words}",
-            caption=accuracy.caption(rows, axis),
+            caption=accuracy.caption(rows, configs, axis),
             pages=accuracy.score_against(rows, configs, axis),
             folded=name != "accuracy_vs_params",
         )
