@@ -139,9 +139,9 @@ def test_where_not_all_labels_have_room_the_best_have_theirs(trial: Make, study:
     """Twenty-five configurations, of 2000 parameters' difference: room for a few labels."""
     draw = random.Random(0)
     trials = [
-        trial(f"ELA-k{k}" if k else "baseline", seed, draw.gauss(0.95, 0.003), params_thop_like=p)
-        for k in range(25)
-        for p in [11_200_000 + draw.randrange(2000)]
+        trial(name, seed, draw.gauss(0.95, 0.003), params_thop_like=params)
+        for name in ["baseline", *(f"ELA-k{k:02}-g16-ng16" for k in range(24))]
+        for params in [11_200_000 + draw.randrange(2000)]
         for seed in range(3)
     ]
     rows = study(trials)
