@@ -70,7 +70,7 @@ def _drawn(
     yield Figures(
         name="heat_maps",
         title="Score over two hyperparameters",
-        caption=heat.caption(rows),
+        caption=heat.caption(rows, effects.grids),
         pages=heat.heat_maps(rows, effects.grids),
         folded=True,
     )
@@ -99,7 +99,7 @@ def _curves(source: Source, rows: StudyRows, configs: Sequence[ConfigRow]) -> Fi
     return Figures(
         name="learning_curves",
         title="Learning curves",
-        caption=curves.caption(rows, configs),
+        caption=curves.caption(rows, configs, histories),
         pages=curves.curves(rows, configs, histories),
         folded=True,
     )
