@@ -26,6 +26,7 @@ from reports.figures.style import (
     PAPER,
     TEXT_HEIGHT,
     Look,
+    end_axis,
     legend,
     looks_of,
     panels,
@@ -222,6 +223,7 @@ def _draw_panel(
     panel.axes.xaxis.set_major_locator(MaxNLocator(4))  # "11.17425" is wide
     panel.axes.yaxis.set_major_locator(MaxNLocator(6))
     panel.freeze()
+    end_axis(panel.axes, metric)
     _draw_front(panel, [points[i] for i in front])
     for config, (_, y) in zip(members, points, strict=True):
         if config.is_baseline:

@@ -24,6 +24,7 @@ from reports.figures.style import (
     GREY,
     LEADER,
     Look,
+    end_axis,
     legend,
     looks_of,
     pages,
@@ -215,6 +216,7 @@ def _limit(axes: Axes, drawn: Sequence[MeanCurve], metric: Metric) -> None:
         low, high = min(curve.low.min() for curve in drawn), worst_high
     margin = 0.06 * (high - low) or 0.01 * metric.scale
     axes.set_ylim(low - margin, high + margin)
+    end_axis(axes, metric)
 
 
 def _place_labels(axes: Axes, drawn: Sequence[MeanCurve], looks: dict[str, Look]) -> None:

@@ -31,6 +31,7 @@ DARK_TEXT, LIGHT_TEXT = "#000000", "#fefefe"
 """Not those of a page, which may replace its own: cells have one colour by day and night."""
 LIGHT = 0.179
 """Relative luminance above which black text is the easier to read (WCAG 2)."""
+TOGETHER = "as no value of either has results at two values of the other"
 TITLE = 30
 """Characters of a line of a panel's title."""
 
@@ -62,7 +63,7 @@ def caption(rows: StudyRows, grids: Sequence[Grid]) -> str:
         f"Mean test {rows.compared.label} at every pair of values of two hyperparameters, over "
         "whatever else varies, with the number of trials in brackets. The colours of a backbone "
         "are on one scale; an empty cell has no result."
-        + (f" Left out, as both always change together: {'; '.join(left_out)}." if left_out else "")
+        + (f" Left out, {TOGETHER}: {'; '.join(left_out)}." if left_out else "")
     )
 
 

@@ -136,11 +136,11 @@ def test_where_points_have_no_label_the_legend_has_the_modules(trial: Make, stud
 
 
 def test_where_not_all_labels_have_room_the_best_have_theirs(trial: Make, study: Study) -> None:
-    """Twenty-five configurations, of 2000 parameters' difference: room for a few labels."""
+    """Thirty-eight configurations, of 2000 parameters' difference: room for a few labels."""
     draw = random.Random(0)
     trials = [
         trial(name, seed, draw.gauss(0.95, 0.003), params_thop_like=params)
-        for name in ["baseline", *(f"ELA-k{k:02}-g16-ng16" for k in range(24))]
+        for name in ["baseline", *(f"ELA-k{k:02}-g16-ng16" for k in range(37))]
         for params in [11_200_000 + draw.randrange(2000)]
         for seed in range(3)
     ]
@@ -149,9 +149,18 @@ def test_where_not_all_labels_have_room_the_best_have_theirs(trial: Make, study:
     named = {text.get_text() for text in figure.axes[0].texts}
     best = max(config_rows(rows), key=lambda config: config.spreads["top1"].mean)
     assert {"baseline", best.name} <= named
-    assert len(named) < 25
+    assert len(named) < 38
     (legend,) = figure.legends
     assert "ELA" in [text.get_text() for text in legend.get_texts()]
+
+
+def test_a_score_in_per_cent_has_no_tick_beyond_100(trial: Make, study: Study) -> None:
+    rows = study(trial(name, s, 0.99 + 0.01 * s) for name in ("baseline", "ELA") for s in range(2))
+    (figure,) = score_against(rows, config_rows(rows), PARAMETERS)
+    (axes,) = figure.axes
+    assert axes.get_ylim()[1] > 100  # where labels have room
+    assert max(axes.get_yticks()) <= 100
+    assert axes.spines["left"].get_bounds()[1] == 100
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])

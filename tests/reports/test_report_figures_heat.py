@@ -61,7 +61,7 @@ def test_values_that_change_together_have_no_map(study: Study) -> None:
     (figure,) = heat_maps(rows, [together, crossed])
     assert [axes.get_title("left") for axes in figure.axes] == ["ResNet-18, CA"]
     assert caption(rows, [together, crossed]).endswith(
-        "Left out, as both always change together: kernel_size with groups (ResNet-18, ELA)."
+        "two values of the other: kernel_size with groups (ResNet-18, ELA)."
     )
 
 
