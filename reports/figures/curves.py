@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from reports.comparisons import by_validation
 from reports.configs import ConfigRow, by_group
 from reports.figures.captions import counted
+from reports.figures.labels import Array, spread_out
 from reports.figures.style import (
     GREY,
     LEADER,
@@ -32,7 +33,6 @@ from reports.figures.style import (
     settle,
     styled,
 )
-from reports.labels import Array, spread_out
 from reports.rows import StudyRows, TrialRow
 from sweep.tasks.base import Metric
 from sweep.tracking.reading import Curve

@@ -10,6 +10,7 @@ import pytest
 from scipy.optimize import minimize
 
 from reports.figures.labelling import Panel, collisions, place
+from reports.figures.labels import place_labels, spread_out
 from reports.figures.style import (
     COLOURS,
     COLUMN,
@@ -25,7 +26,6 @@ from reports.figures.style import (
     settle,
     styled,
 )
-from reports.labels import place_labels, spread_out
 
 
 def test_42_modules_differ_in_colour_or_marker() -> None:

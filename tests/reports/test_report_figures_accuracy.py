@@ -22,8 +22,8 @@ from reports.figures.accuracy import (
     score_against,
 )
 from reports.figures.labelling import Panel, collisions
+from reports.figures.labels import overlapping
 from reports.figures.style import TEXT_HEIGHT, Figure
-from reports.labels import overlapping
 from reports.rows import StudyRows, TrialRow
 
 Make = Callable[..., TrialRow]
