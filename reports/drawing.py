@@ -47,7 +47,7 @@ def _drawn(
         yield Figures(
             name=name,
             title=f"Score against {axis.words}",
-            caption=accuracy.caption(rows, axis),
+            caption=accuracy.caption(rows, configs, axis),
             pages=accuracy.score_against(rows, configs, axis),
             folded=name != "accuracy_vs_params",
         )
@@ -68,7 +68,7 @@ def _drawn(
     yield Figures(
         name="heat_maps",
         title="Score over two hyperparameters",
-        caption=heat.caption(rows),
+        caption=heat.caption(rows, effects.grids),
         pages=heat.heat_maps(rows, effects.grids),
         folded=True,
     )
@@ -97,7 +97,7 @@ def _curves(source: Source, rows: StudyRows, configs: Sequence[ConfigRow]) -> Fi
     return Figures(
         name="learning_curves",
         title="Learning curves",
-        caption=curves.caption(rows, configs),
+        caption=curves.caption(rows, configs, histories),
         pages=curves.curves(rows, configs, histories),
         folded=True,
     )

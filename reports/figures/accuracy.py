@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from reports.configs import ConfigRow, by_group
 from reports.costs import setting_text
+from reports.figures.captions import counted
 from reports.figures.labelling import Panel, place
 from reports.figures.style import (
     DASHES,
@@ -25,6 +26,7 @@ from reports.figures.style import (
     PAPER,
     TEXT_HEIGHT,
     Look,
+    end_axis,
     legend,
     looks_of,
     panels,
@@ -92,7 +94,9 @@ LAYOUTS = (
     Layout(columns=1, height=5.0, margin=0.45, labelled=8),
     Layout(columns=1, height=5.0, margin=0.45, labelled=4),
 )
-"""Tried in this order until every label has a place."""
+"""Tried in this order until every label has a place: with all labels first, then with fewer."""
+FEWER = 3
+"""Layouts at the end that are for panels which have no room for all labels."""
 
 
 def score_against(rows: StudyRows, configs: Sequence[ConfigRow], axis: Axis) -> tuple[Figure, ...]:
@@ -101,23 +105,25 @@ def score_against(rows: StudyRows, configs: Sequence[ConfigRow], axis: Axis) -> 
     Configurations without a score or without the cost are not drawn; without any, there is none.
     """
     metric = rows.compared
-    groups = [
-        (group, drawn)
-        for group, members in by_group(configs).items()
-        if (drawn := [c for c in members if metric.name in c.spreads and axis.of(c) is not None])
-    ]
+    groups = list(by_group([c for c in configs if _is_drawn(c, metric, axis)]).items())
     with styled():
         return _labelled(groups, looks_of(configs), metric, axis) if groups else ()
 
 
-def caption(rows: StudyRows, axis: Axis) -> str:
-    """Return what the figure shows, for those who do not see it and for its caption."""
+def caption(rows: StudyRows, configs: Sequence[ConfigRow], axis: Axis) -> str:
+    """Return what the figure shows, and which configurations it cannot."""
+    left_out = [c for c in configs if not _is_drawn(c, rows.compared, axis)]
     return (
         f"Test {rows.compared.label} against {_cost(rows, axis)}, one panel per backbone. Marker: "
         "mean; bar: ± sample standard deviation over seeds; small dots: single seeds; dashed: mean "
         "of the baseline; line: Pareto front of the means, whatever their noise; points on it have "
         "a dark rim. The values are in the table."
+        + (f" Not drawn, without a score or {axis.words}: {counted(left_out)}." if left_out else "")
     )
+
+
+def _is_drawn(config: ConfigRow, metric: Metric, axis: Axis) -> bool:
+    return metric.name in config.spreads and axis.of(config) is not None
 
 
 def _cost(rows: StudyRows, axis: Axis) -> str:
@@ -153,18 +159,19 @@ def _labelled(
 ) -> tuple[Figure, ...]:
     """Return a figure in the first layout that has room for its labels; two, if it fits no page."""
     most = max(len(members) for _, members in groups)
-    roomy = [layout for layout in LAYOUTS if most <= layout.labelled]
-    for layout in roomy or LAYOUTS[-3:]:
+    for layout in LAYOUTS if most <= LAYOUTS[0].labelled else LAYOUTS[-FEWER:]:
         if math.ceil(len(groups) / layout.columns) * layout.height > TEXT_HEIGHT:
             half = math.ceil(len(groups) / 2)
             parts = (groups[:half], groups[half:])
             return tuple(f for part in parts for f in _labelled(part, looks, metric, axis))
-        figure, drawn = _drawn(groups, looks, metric, axis, layout)
-        crowded = [panel for panel in drawn if not place(panel)]
-        if not crowded:
-            break
-    for panel in crowded:
-        panel.forget_labels()
+        nameless = most > layout.labelled
+        figure, drawn = _drawn(groups, looks, metric, axis, layout, nameless=nameless)
+        if all(place(panel) for panel in drawn):
+            return (figure,)
+    figure, drawn = _drawn(groups, looks, metric, axis, layout, nameless=True)
+    for panel in drawn:
+        if not place(panel):
+            panel.forget_labels()
     return (figure,)
 
 
@@ -174,14 +181,19 @@ def _drawn(
     metric: Metric,
     axis: Axis,
     layout: Layout,
+    *,
+    nameless: bool,
 ) -> tuple[Figure, list[Panel]]:
+    """Return a figure whose labels have no places yet, and its panels.
+
+    The legend has the modules where points are nameless, without a label.
+    """
     figure, axes = panels(len(groups), layout.columns, layout.height)
     drawn = [Panel(place) for place in axes]
     for panel, (title, members) in zip(drawn, groups, strict=True):
         panel.axes.set_title(title, loc="left")
         _draw_panel(panel, members, looks, metric, axis, layout)
     shown = [config for _, members in groups for config in members]
-    nameless = any(len(members) > layout.labelled for _, members in groups)
     _legend(figure, shown, metric, looks if nameless else {})
     settle(figure)
     return figure, drawn
@@ -211,6 +223,7 @@ def _draw_panel(
     panel.axes.xaxis.set_major_locator(MaxNLocator(4))  # "11.17425" is wide
     panel.axes.yaxis.set_major_locator(MaxNLocator(6))
     panel.freeze()
+    end_axis(panel.axes, metric)
     _draw_front(panel, [points[i] for i in front])
     for config, (_, y) in zip(members, points, strict=True):
         if config.is_baseline:

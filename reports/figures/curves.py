@@ -19,10 +19,13 @@ from matplotlib.ticker import MaxNLocator
 
 from reports.comparisons import by_validation
 from reports.configs import ConfigRow, by_group
+from reports.figures.captions import counted
+from reports.figures.labels import Array, spread_out
 from reports.figures.style import (
     GREY,
     LEADER,
     Look,
+    end_axis,
     legend,
     looks_of,
     pages,
@@ -30,8 +33,7 @@ from reports.figures.style import (
     settle,
     styled,
 )
-from reports.labels import Array, spread_out
-from reports.rows import StudyRows
+from reports.rows import StudyRows, TrialRow
 from sweep.tasks.base import Metric
 from sweep.tracking.reading import Curve
 
@@ -104,13 +106,10 @@ def mean_curve(
     config: ConfigRow, metric: Metric, histories: Mapping[str, Curve]
 ) -> MeanCurve | None:
     """Return the mean over the finished trials of a configuration; None if they share no epoch."""
-    finished = [
-        dict(histories.get(trial.run_id, ())) for trial in config.trials if trial.status == "done"
-    ]
     values = [
-        {epoch: value for epoch, value in history.items() if np.isfinite(value)}
-        for history in finished
-        if history
+        {epoch: value for epoch, value in history if np.isfinite(value)}
+        for trial in _finished(config)
+        if (history := histories.get(trial.run_id))
     ]
     shared = sorted(set.intersection(*map(set, values))) if values else []
     if not shared:
@@ -124,6 +123,10 @@ def mean_curve(
     return MeanCurve(config, len(table), np.array(shared, dtype=float), mean, low, high)
 
 
+def _finished(config: ConfigRow) -> list[TrialRow]:
+    return [trial for trial in config.trials if trial.status == "done"]
+
+
 def chosen(members: Sequence[ConfigRow], metric: Metric) -> list[ConfigRow]:
     """Return what is drawn of a group: the baseline, and the best by validation in their order."""
     ranked = [id(config) for config in by_validation(members, metric)]
@@ -134,21 +137,32 @@ def chosen(members: Sequence[ConfigRow], metric: Metric) -> list[ConfigRow]:
     return [config for config in members if id(config) in (*first, *others)]
 
 
-def caption(rows: StudyRows, configs: Sequence[ConfigRow]) -> str:
-    """Return what the figure shows, and which configurations it leaves out."""
-    left_out = []
-    for group, members in by_group(configs).items():
-        drawn = chosen(members, rows.compared)
-        others = [config.name for config in members if config not in drawn]
-        if others:
-            left_out.append(f"{len(others)} of {group} ({', '.join(others)})")
+def caption(rows: StudyRows, configs: Sequence[ConfigRow], histories: Mapping[str, Curve]) -> str:
+    """Return what the figure shows, and which configurations and seeds it leaves out.
+
+    Args:
+        rows: the study.
+        configs: of the study.
+        histories: as `curves` has them.
+    """
+    metric = rows.compared
+    wanted = [c for members in by_group(configs).values() for c in chosen(members, metric)]
+    left_out = [config for config in configs if config not in wanted]
+    without = [config for config in wanted if mean_curve(config, metric, histories) is None]
+    fewer = [
+        config
+        for config in wanted
+        if config not in without and any(not histories.get(t.run_id) for t in _finished(config))
+    ]
     return (
-        f"Validation {rows.compared.label} after every epoch, mean over the seeds of finished "
-        "trials; band: ± sample standard deviation, of two seeds their range; none for one seed. "
-        "A line ends where the first of its seeds did. What is worse than in the second half of "
-        "training may lie outside the panel. "
-        + (f"Left out, by validation: {'; '.join(left_out)}." if left_out else "")
-    ).rstrip()
+        f"Validation {metric.label} after every epoch, mean over the seeds of finished trials; "
+        "band: ± sample standard deviation, of two seeds their range; none for one seed. A line "
+        "ends where the first of its seeds did, and has the epochs at which all have a finite "
+        "score. What is worse than in the second half of training may lie outside the panel."
+        + (f" Left out, by validation: {counted(left_out)}." if left_out else "")
+        + (f" No line, without such an epoch: {counted(without)}." if without else "")
+        + (f" Of fewer seeds, as not every run has a curve: {counted(fewer)}." if fewer else "")
+    )
 
 
 def _page(
@@ -202,6 +216,7 @@ def _limit(axes: Axes, drawn: Sequence[MeanCurve], metric: Metric) -> None:
         low, high = min(curve.low.min() for curve in drawn), worst_high
     margin = 0.06 * (high - low) or 0.01 * metric.scale
     axes.set_ylim(low - margin, high + margin)
+    end_axis(axes, metric)
 
 
 def _place_labels(axes: Axes, drawn: Sequence[MeanCurve], looks: dict[str, Look]) -> None:

@@ -31,17 +31,19 @@ DARK_TEXT, LIGHT_TEXT = "#000000", "#fefefe"
 """Not those of a page, which may replace its own: cells have one colour by day and night."""
 LIGHT = 0.179
 """Relative luminance above which black text is the easier to read (WCAG 2)."""
+TOGETHER = "as no value of either has results at two values of the other"
 TITLE = 30
 """Characters of a line of a panel's title."""
 
 
 def heat_maps(rows: StudyRows, grids: Sequence[Grid]) -> tuple[Figure, ...]:
-    """Return the figures of a study; none without a grid that has a score.
+    """Return the figures of a study; none without a grid that has two scores to compare.
 
-    The panels of a group share their colours.
+    Two of a row or of a column are, where one value alone differs. In a grid without such a pair
+    both values change together, as those of presets do. The panels of a group share their colours.
     """
     metric = rows.compared
-    shown = [grid for grid in grids if np.isfinite(grid.mean).any()]
+    shown = [grid for grid in grids if _compares(grid)]
     norms = {
         group: _norm([grid for grid in shown if grid.group == group])
         for group in {grid.group for grid in shown}
@@ -50,12 +52,18 @@ def heat_maps(rows: StudyRows, grids: Sequence[Grid]) -> tuple[Figure, ...]:
         return tuple(_page(page, norms, metric) for page in pages(shown, COLUMNS * ROWS))
 
 
-def caption(rows: StudyRows) -> str:
-    """Return what the figure shows, for those who do not see it and for its caption."""
+def caption(rows: StudyRows, grids: Sequence[Grid]) -> str:
+    """Return what the figure shows, and which pairs of hyperparameters it leaves out."""
+    left_out = [
+        f"{' with '.join(grid.factors)} ({grid.group}, {grid.module})"
+        for grid in grids
+        if not _compares(grid)
+    ]
     return (
         f"Mean test {rows.compared.label} at every pair of values of two hyperparameters, over "
         "whatever else varies, with the number of trials in brackets. The colours of a backbone "
         "are on one scale; an empty cell has no result."
+        + (f" Left out, {TOGETHER}: {'; '.join(left_out)}." if left_out else "")
     )
 
 
@@ -72,6 +80,12 @@ def text_colour(red: float, green: float, blue: float) -> str:
     ]
     luminance = float(np.dot([0.2126, 0.7152, 0.0722], linear))
     return DARK_TEXT if luminance > LIGHT else LIGHT_TEXT
+
+
+def _compares(grid: Grid) -> bool:
+    """Return whether a row or a column has two scores."""
+    filled = np.isfinite(grid.mean)
+    return any((filled.sum(axis=axis) > 1).any() for axis in (0, 1))
 
 
 def _norm(grids: Sequence[Grid]) -> Normalize:

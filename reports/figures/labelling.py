@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
+from reports.figures.labels import Array, overlapping, place_labels
 from reports.figures.style import LEADER
-from reports.labels import Array, overlapping, place_labels
 
 
 @dataclass

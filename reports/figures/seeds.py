@@ -22,6 +22,7 @@ from reports.figures.style import (
     TEXT_HEIGHT,
     TEXT_WIDTH,
     Look,
+    bounds,
     legend,
     looks_of,
     new_figure,
@@ -79,6 +80,11 @@ def caption(rows: StudyRows) -> str:
         f"Test {rows.compared.label} of every seed (dots), in the order of the tables. Marker: "
         "mean; bar: its 95 % interval (Student's t), which may be wider than the panel; dashed: "
         "mean of the baseline."
+        + (
+            " The axis ends at 0 and 100 %; t's interval does not know of these bounds."
+            if math.isfinite(bounds(rows.compared)[0])
+            else ""
+        )
     )
 
 
@@ -98,7 +104,10 @@ def _blocks(group: str, members: Sequence[ConfigRow], metric: Metric) -> list[Bl
 
 
 def _limits(spreads: Sequence[Spread], metric: Metric) -> tuple[float, float]:
-    """Return the axis: all seeds, and of intervals no more than thrice the range of the seeds."""
+    """Return the axis: all seeds, and of intervals no more than thrice the range of the seeds.
+
+    It ends where the metric does.
+    """
     low = min((spread.low for spread in spreads), default=0.0)
     high = max((spread.high for spread in spreads), default=1.0)
     reach = (high - low) or 0.01
@@ -107,7 +116,11 @@ def _limits(spreads: Sequence[Spread], metric: Metric) -> tuple[float, float]:
     highest = max((interval.high for interval in intervals), default=high)
     least, most = max(min(low, lowest), low - reach), min(max(high, highest), high + reach)
     margin = 0.05 * (most - least) or 0.01
-    return (least - margin) * metric.scale, (most + margin) * metric.scale
+    lowest, highest = bounds(metric)
+    return (
+        max((least - margin) * metric.scale, lowest),
+        min((most + margin) * metric.scale, highest),
+    )
 
 
 def _pages(blocks: Sequence[Block]) -> list[list[list[Block]]]:
@@ -166,7 +179,8 @@ def _draw_row(axes: Axes, row: int, config: ConfigRow, look: Look, metric: Metri
         half = (spread.interval.high - spread.mean) * metric.scale
         axes.errorbar(mean, row, xerr=half, color=look.colour, linewidth=1.0, capsize=2, zorder=2)
     below = [row + place for place in _below(scores)]
-    axes.plot(scores, below, ".", color=INK, markersize=2.5, zorder=4)
+    # Of marks at 0 or 100 %, where the axis ends, both halves are drawn.
+    axes.plot(scores, below, ".", color=INK, markersize=2.5, zorder=4, clip_on=False)
     axes.plot(
         mean,
         row,
@@ -176,6 +190,7 @@ def _draw_row(axes: Axes, row: int, config: ConfigRow, look: Look, metric: Metri
         markeredgecolor=PAPER,
         markeredgewidth=0.5,
         zorder=3,
+        clip_on=False,
     )
 
 

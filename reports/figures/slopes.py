@@ -25,6 +25,7 @@ from reports.figures.style import (
     INK,
     PAPER,
     Look,
+    end_axis,
     legend,
     looks_of,
     pages,
@@ -162,7 +163,7 @@ def _page(found: Sequence[Slope], looks: Mapping[str, Look], metric: Metric) -> 
         _draw(place, slope, looks[slope.module])
     for line in {place.get_position().y0: place for place in reversed(axes)}.values():
         line.set_ylabel(f"Test {metric.label}")
-    _share_scales(axes, found)
+    _share_scales(axes, found, metric)
     thin = Line2D([], [], color=GREY, linewidth=0.6, alpha=0.7)
     entries = [(thin, "all else equal, mean over seeds")]
     if any(slope.mean for slope in found):
@@ -203,10 +204,11 @@ def _draw(axes: Axes, slope: Slope, look: Look) -> None:
         )
 
 
-def _share_scales(axes: Sequence[Axes], found: Sequence[Slope]) -> None:
+def _share_scales(axes: Sequence[Axes], found: Sequence[Slope], metric: Metric) -> None:
     """Give the panels of a group the same limits, so that slopes compare."""
     for group in {slope.group for slope in found}:
         alike = [place for place, slope in zip(axes, found, strict=True) if slope.group == group]
         limits = np.array([place.get_ylim() for place in alike])
         for place in alike:
             place.set_ylim(limits[:, 0].min(), limits[:, 1].max())
+            end_axis(place, metric)

@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 
 from reports.configs import ConfigRow
 from reports.rows import BASELINE
+from sweep.tasks.base import Metric
 
 STYLE = Path(__file__).parents[1] / "sweep.mplstyle"
 INK, PAPER = "#1a1a1a", "#ffffff"
@@ -134,20 +135,26 @@ def legend(
     )
 
 
+def bounds(metric: Metric) -> tuple[float, float]:
+    """Return between what a metric is, as printed: 0 and 100 for one in per cent."""
+    return (0.0, 100.0) if metric.scale == 100 else (-math.inf, math.inf)
+
+
+def end_axis(axes: Axes, metric: Metric) -> None:
+    """End the y-axis, whose limits are fixed, where the metric does; room for labels is beyond."""
+    least, most = bounds(metric)
+    bottom, top = axes.get_ylim()
+    low, high = max(bottom, least), min(top, most)
+    axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= high])
+    axes.spines["left"].set_bounds(low, high)
+
+
 def settle(figure: Figure) -> None:
     """Lay a figure out, once: the axes move no more, so labels can be placed and files written."""
     engine = figure.get_layout_engine()
     assert engine is not None
     engine.execute(figure)
     figure.set_layout_engine(None)  # not "none", by which every file would be laid out again
-
-
-def nothing(words: str = "No trial has a result yet.") -> Figure:
-    """Return a figure that says why there is none."""
-    with styled():
-        figure = new_figure(COLUMN, 1.0)
-        figure.text(0.5, 0.5, words, ha="center", va="center")
-    return figure
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

@@ -11,6 +11,7 @@ for (const section of document.querySelectorAll("[data-table]")) enhance(section
 for (const note of document.querySelectorAll("[data-refresh]")) watch(note);
 for (const id of kept.open ?? []) document.getElementById(id)?.setAttribute("open", "");
 for (const note of document.querySelectorAll("[data-framed]")) note.hidden = window === top;
+printUnfolded();
 if (kept.scroll !== undefined) addEventListener("load", () => scrollTo(0, kept.scroll));
 
 // A sandboxed frame, as MLflow shows artifacts in, has no storage: then nothing is kept.
@@ -29,6 +30,18 @@ function remember() {
   try {
     sessionStorage.setItem(KEY, JSON.stringify({ views, open, scroll: scrollY }));
   } catch {}
+}
+
+// Paper cannot be asked for what is folded; after print it is folded again.
+function printUnfolded() {
+  let folded = [];
+  addEventListener("beforeprint", () => {
+    folded = Array.from(document.querySelectorAll("details:not([open])"));
+    for (const details of folded) details.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const details of folded) details.open = false;
+  });
 }
 
 function enhance(section) {

@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from reports.configs import config_rows
 from reports.html import Drawing, render
@@ -39,6 +39,8 @@ from tests.tracking.conftest import Folder, runs
 
 __all__ = ["study", "trial"]  # fixtures, used by name
 
+PATIENCE = 120
+"""Seconds that MLflow's server may take to answer at first."""
 TOP1 = [97.04, 98.33, 9.5, math.nan, 98.06, 100.0]
 """In the order of the grid: two groups of three; as text, 100.0 would come before 9.5."""
 
@@ -64,12 +66,16 @@ class Tab:
     asked: list[str] = field(default_factory=list)
     """Addresses."""
     complaints: list[str] = field(default_factory=list)
-    """Errors of scripts and of the console."""
+    """Errors of scripts and of the console, these with the address they are about."""
 
     def __post_init__(self) -> None:
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("console", lambda m: self.complaints.extend([m.text] * (m.type == "error")))
+        self.page.on("console", self._hear)
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.complaints.append(f"{message.text} {message.location['url']}")
 
 
 @pytest.fixture
@@ -217,10 +223,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None:
+    deadline = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(address):
+            with urllib.request.urlopen(address, timeout=5):
                 return
         except OSError:
             time.sleep(0.2)
-    pytest.fail("MLflow's server ended")
+    state = "does not answer" if process.poll() is None else "ended"
+    pytest.fail(f"MLflow's server {state}")

@@ -150,6 +150,21 @@ def test_print_has_no_controls_and_all_figures(tab: Tab) -> None:
     expect(page.locator("#figure-second-text")).to_be_visible()
 
 
+def test_what_is_folded_is_open_while_the_page_is_printed(
+    open_tab: Callable[..., Tab], address: Callable[..., str]
+) -> None:
+    drawings = [drawing(name, folded=True) for name in ("first", "second")]
+    page = open_tab(address(drawings=drawings)).page
+    page.locator("details").first.evaluate("details => { details.open = true; }")
+    page.evaluate("""() => {
+        window.seen = [];
+        const count = () => seen.push(document.querySelectorAll("details:not([open])").length);
+        for (const event of ["beforeprint", "afterprint"]) addEventListener(event, count);
+    }""")
+    page.pdf()
+    assert page.evaluate("seen") == [0, 1]
+
+
 def test_figures_keep_their_own_glyphs(tab: Tab) -> None:
     """Two figures have the same ids in their files; here each refers to its own."""
     strays = """svgs => svgs.flatMap(svg => [...svg.querySelectorAll("use")]

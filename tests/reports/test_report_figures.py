@@ -10,13 +10,15 @@ import pytest
 from scipy.optimize import minimize
 
 from reports.figures.labelling import Panel, collisions, place
+from reports.figures.labels import place_labels, spread_out
 from reports.figures.style import (
     COLOURS,
     COLUMN,
     MARKERS,
     TEXT_WIDTH,
+    Figure,
     looks,
-    nothing,
+    new_figure,
     pages,
     panels,
     save,
@@ -24,7 +26,6 @@ from reports.figures.style import (
     settle,
     styled,
 )
-from reports.labels import place_labels, spread_out
 
 
 def test_42_modules_differ_in_colour_or_marker() -> None:
@@ -77,7 +78,7 @@ def test_a_figure_is_one_or_two_columns_wide(
 def test_the_same_figure_gives_the_same_files(tmp_path: Path) -> None:
     contents = []
     for name in ("a", "b"):
-        paths = save(nothing(), tmp_path / name)
+        paths = save(_words(), tmp_path / name)
         contents.append({path.suffix: path.read_bytes() for path in paths})
     assert contents[0] == contents[1]
     assert set(contents[0]) == {".png", ".svg", ".pdf"}
@@ -86,8 +87,8 @@ def test_the_same_figure_gives_the_same_files(tmp_path: Path) -> None:
 
 
 def test_several_pages_are_numbered(tmp_path: Path) -> None:
-    assert {path.stem for path in save_pages([nothing()], tmp_path / "seeds")} == {"seeds"}
-    paths = save_pages([nothing(), nothing()], tmp_path / "seeds")
+    assert {path.stem for path in save_pages([_words()], tmp_path / "seeds")} == {"seeds"}
+    paths = save_pages([_words(), _words()], tmp_path / "seeds")
     assert {path.stem for path in paths} == {"seeds_1", "seeds_2"}
 
 
@@ -181,3 +182,10 @@ def test_spread_out_is_the_least_squares_solution(seed: int) -> None:
 def test_without_room_labels_keep_their_gap() -> None:
     found = spread_out(np.array([1.0, 1.0, 1.0]), 4.0, 0.0, 5.0)
     assert found.tolist() == [0.0, 4.0, 8.0]
+
+
+def _words() -> Figure:
+    with styled():
+        figure = new_figure(COLUMN, 1.0)
+        figure.text(0.5, 0.5, "words")
+    return figure

@@ -22,8 +22,8 @@ from reports.figures.accuracy import (
     score_against,
 )
 from reports.figures.labelling import Panel, collisions
+from reports.figures.labels import overlapping
 from reports.figures.style import TEXT_HEIGHT, Figure
-from reports.labels import overlapping
 from reports.rows import StudyRows, TrialRow
 
 Make = Callable[..., TrialRow]
@@ -71,6 +71,8 @@ def test_where_there_is_no_room_names_are_left_to_the_table(
     monkeypatch.setattr(accuracy, "LAYOUTS", (Layout(columns=2, height=1.2),))
     (figure,) = score_against(awkward, config_rows(awkward), PARAMETERS)
     assert not figure.axes[0].texts
+    (legend,) = figure.legends
+    assert {"ELA", "EMA", "CA", "SE", "CBAM"} <= {text.get_text() for text in legend.get_texts()}
 
 
 def test_axes_have_units_and_backbones_panels(trial: Make, study: Study) -> None:
@@ -133,6 +135,34 @@ def test_where_points_have_no_label_the_legend_has_the_modules(trial: Make, stud
     assert "ELA" in [text.get_text() for text in legend.get_texts()]
 
 
+def test_where_not_all_labels_have_room_the_best_have_theirs(trial: Make, study: Study) -> None:
+    """Thirty-eight configurations, of 2000 parameters' difference: room for a few labels."""
+    draw = random.Random(0)
+    trials = [
+        trial(name, seed, draw.gauss(0.95, 0.003), params_thop_like=params)
+        for name in ["baseline", *(f"ELA-k{k:02}-g16-ng16" for k in range(37))]
+        for params in [11_200_000 + draw.randrange(2000)]
+        for seed in range(3)
+    ]
+    rows = study(trials)
+    (figure,) = score_against(rows, config_rows(rows), PARAMETERS)
+    named = {text.get_text() for text in figure.axes[0].texts}
+    best = max(config_rows(rows), key=lambda config: config.spreads["top1"].mean)
+    assert {"baseline", best.name} <= named
+    assert len(named) < 38
+    (legend,) = figure.legends
+    assert "ELA" in [text.get_text() for text in legend.get_texts()]
+
+
+def test_a_score_in_per_cent_has_no_tick_beyond_100(trial: Make, study: Study) -> None:
+    rows = study(trial(name, s, 0.99 + 0.01 * s) for name in ("baseline", "ELA") for s in range(2))
+    (figure,) = score_against(rows, config_rows(rows), PARAMETERS)
+    (axes,) = figure.axes
+    assert axes.get_ylim()[1] > 100  # where labels have room
+    assert max(axes.get_yticks()) <= 100
+    assert axes.spines["left"].get_bounds()[1] == 100
+
+
 @pytest.mark.parametrize("mode", ["max", "min"])
 @pytest.mark.parametrize("seed", range(40))
 def test_front_is_what_no_other_point_beats(seed: int, mode: str) -> None:
@@ -152,8 +182,20 @@ def test_front_is_what_no_other_point_beats(seed: int, mode: str) -> None:
 
 
 def test_the_caption_says_which_cost(awkward: StudyRows) -> None:
-    assert "parameters (thop's convention)" in caption(awkward, PARAMETERS)
-    assert "MACs of one image" in caption(awkward, MACS)
+    configs = config_rows(awkward)
+    assert "parameters (thop's convention)" in caption(awkward, configs, PARAMETERS)
+    assert "MACs of one image" in caption(awkward, configs, MACS)
+
+
+def test_the_caption_names_what_is_not_drawn(trial: Make, study: Study) -> None:
+    trials = [trial("baseline", 0), trial("SE", 0, status="failed", metrics={})]
+    rows = study([*trials, trial("CA", 0, macs=None, macs_fvcore=None)])
+    configs = config_rows(rows)
+    assert caption(rows, configs, PARAMETERS).endswith(
+        "Not drawn, without a score or parameters: 1 of ResNet-18 (SE)."
+    )
+    assert "2 of ResNet-18 (SE, CA)." in caption(rows, configs, MACS)
+    assert "Not drawn" not in caption(rows, configs[:1], MACS)
 
 
 def _texts(figure: Figure) -> list:

@@ -87,9 +87,18 @@ def test_the_baseline_and_six_are_drawn_that_validation_chose(ten: StudyRows) ->
     configs = config_rows(ten)
     drawn = [config.name for config in chosen(configs, ten.compared)]
     assert drawn == ["baseline", *(f"ELA-k{i}" for i in range(4, 10))]
-    assert "Left out, by validation: 3 of ResNet-18 (ELA-k1, ELA-k2, ELA-k3)." in caption(
-        ten, configs
-    )
+    words = caption(ten, configs, {t.run_id: _history(0.5) for t in ten.trials})
+    assert words.endswith("Left out, by validation: 3 of ResNet-18 (ELA-k1, ELA-k2, ELA-k3).")
+
+
+def test_the_caption_names_what_has_no_line_or_fewer_seeds(trial: Make, study: Study) -> None:
+    rows = study(trial(name, seed) for name in ("baseline", "CA", "SE") for seed in range(3))
+    histories = {t.run_id: _history(0.5, 0.6) for t in rows.trials}
+    histories["run-CA-1"] = _history(math.nan, math.nan)
+    del histories["run-SE-0"]
+    words = caption(rows, config_rows(rows), histories)
+    assert "No line, without such an epoch: 1 of ResNet-18 (CA)." in words
+    assert "Of fewer seeds, as not every run has a curve: 1 of ResNet-18 (SE)." in words
 
 
 def test_lines_are_the_means_and_labels_do_not_overlap(ten: StudyRows) -> None:

@@ -12,6 +12,7 @@ from reports.configs import config_rows
 from reports.figures.seeds import ROWS, caption, seeds
 from reports.figures.style import INK, TEXT_HEIGHT, Figure
 from reports.rows import StudyRows, TrialRow
+from tests.reports.conftest import METRICS
 
 Make = Callable[..., TrialRow]
 Study = Callable[..., StudyRows]
@@ -66,3 +67,15 @@ def test_a_configuration_without_a_result_has_its_row(trial: Make, study: Study)
     assert [text.get_text() for text in figure.axes[0].texts] == ["no result"]
     empty = study([trial("ELA", 0, status="failed", metrics={})])
     assert seeds(empty, config_rows(empty)) == ()
+
+
+def test_the_axis_ends_where_the_metric_does(trial: Make, study: Study) -> None:
+    """Of two seeds, t's interval is 12.7 standard errors to either side: here beyond 100 %."""
+    rows = study(trial("ELA", s, v) for s, v in enumerate([0.98, 1.0]))
+    (figure,) = seeds(rows, config_rows(rows))
+    assert figure.axes[0].get_xlim()[1] == 100
+    assert not any(line.get_clip_on() for line in figure.axes[0].lines if line.get_marker() == ".")
+    assert "t's interval does not know of these bounds" in caption(rows)
+    losses = study(rows.trials, metrics=METRICS[2:])
+    assert "bounds" not in caption(losses)
+    assert seeds(losses, config_rows(losses))[0].axes[0].get_xlim()[0] < 0
