@@ -244,9 +244,14 @@ class Delivery:
     def _beat_sweep(self, client: MlflowClient) -> None:
         """Say on the parent run that a command runs the sweep, if it was not said just now."""
         now = time.monotonic()
-        if now - self._seen >= BEAT_SECONDS:
+        if now - self._seen < BEAT_SECONDS:
+            return
+        try:
             client.set_tag(self.parent_id, names.HEARTBEAT, str(time.time()))
-            self._seen = now
+        except Exception:
+            self._client = None  # it may have been deleted: it is looked for, or made, again
+            raise
+        self._seen = now
 
     def _parents(self, client: MlflowClient) -> list[Run]:
         return list(client.search_runs([self._experiment], f"tags.`{names.KIND}` = 'sweep'"))
