@@ -226,16 +226,18 @@ class Delivery:
             names.METRIC: self.sweep.metric,
             names.NOTE: sweep_note(self.sweep, self._experiment),
             names.SOURCE: "sweep run",
+            names.HEARTBEAT: str(time.time()),
             **self.sweep.tags,
         }
         if found:
             parent_id = str(_only(client, found).info.run_id)
-            client.update_run(parent_id, status="RUNNING")
             for key, value in tags.items():
                 client.set_tag(parent_id, key, value)
+            client.update_run(parent_id, status="RUNNING")  # last: a watch ends without a heartbeat
         else:
             client.create_run(self._experiment, tags=tags, run_name=self.sweep.study)
             parent_id = str(_only(client, self._parents(client)).info.run_id)
+        self._seen = time.monotonic()
         for name, text in self.sweep.artifacts.items():
             client.log_text(parent_id, text, name)
         self._leave_removed(client)

@@ -110,7 +110,9 @@ def test_of_a_loss_less_is_better() -> None:
     assert "| `*_loss` | nats |" in sweep_note(sweep, "1")
 
 
-def test_a_store_of_an_earlier_version_is_brought_up_to_date(folder: Folder, uri: str) -> None:
+def test_the_sweep_of_an_earlier_version_is_described_anew_and_finished_runs_stay(
+    folder: Folder, uri: str
+) -> None:
     folder.train(1, 2)
     folder.deliver(closing=True)
     client = MlflowClient(tracking_uri=uri)
@@ -125,6 +127,36 @@ def test_a_store_of_an_earlier_version_is_brought_up_to_date(folder: Folder, uri
     assert names.MODULE not in run.data.tags
     (parent,) = runs(uri, "sweep")
     assert "Trials: 1 done, 2 planned." in parent.data.tags[names.NOTE]
+
+
+def test_whoever_sees_the_sweep_running_sees_its_heartbeat(
+    folder: Folder, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    update_run, log_text = MlflowClient.update_run, MlflowClient.log_text
+
+    def look(self: MlflowClient) -> None:
+        (parent,) = runs(uri, "sweep")
+        if parent.info.status == "RUNNING":
+            seen.append(float(parent.data.tags.get(names.HEARTBEAT, 0.0)))
+
+    def updated(self: MlflowClient, *arguments: str, **named: str) -> None:
+        update_run(self, *arguments, **named)
+        look(self)
+
+    def logged(self: MlflowClient, *arguments: str) -> None:
+        look(self)
+        log_text(self, *arguments)
+
+    monkeypatch.setattr(MlflowClient, "update_run", updated)
+    monkeypatch.setattr(MlflowClient, "log_text", logged)
+    for _ in range(2):
+        began = time.time()
+        seen.clear()
+        folder.anew()
+        folder.deliver(closing=True)
+        assert seen
+        assert min(seen) >= began
 
 
 def test_the_sweep_says_now_and_then_that_it_is_run(
