@@ -407,6 +407,7 @@ class Delivery:
             names.PART: trial.part or "",
         }
         named = {names.per_sweep(key, study): value for key, value in tags.items()}
+        named[names.MODEL] = record.model  # of a run of an earlier version it was another
         has = self._runs[trial.trial_id].data.tags  # of when this sweep began
         if trial.trial_id not in self._tagged and any(has.get(k) != v for k, v in named.items()):
             client.log_batch(cursor.run_id, tags=[RunTag(k, v) for k, v in named.items()])
