@@ -128,6 +128,8 @@ class StudyRows:
     commit: str
     notes: tuple[str, ...]
     """What could not be understood."""
+    exported: bool = False
+    """Whether it was read from a file, which may lack trials that have started."""
 
     @property
     def compared(self) -> Metric:
@@ -171,6 +173,7 @@ def study_rows(record: StudyRecord) -> StudyRows:
         experiment_id=record.parent.experiment_id,
         version=tags.get(names.VERSION, "unknown"),
         commit=tags.get(names.COMMIT, "unknown"),
+        exported=bool(record.limits),
         notes=(
             *record.limits,
             *answers,

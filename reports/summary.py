@@ -275,13 +275,20 @@ def _trials(rows: StudyRows) -> str:
     parts += [f"{ended['stopped']} stopped early"] if ended["stopped"] else []
     parts += [f"{ended['unfinished']} unfinished"] if ended["unfinished"] else []
     missing = max((rows.planned or 0) - count, 0)
-    parts += [f"{missing} not started"] if missing else []
-    more = "" if rows.refused_complete else "at least "
-    parts.append(f"{more}{_plural(len(rows.refused), 'combination')} refused")
+    where = "not in the file" if rows.exported else "not started"
+    parts += [f"{missing} {where}"] if missing else []
+    parts.append(_refused(rows))
     return (
         f"{_plural(count + missing, 'trial')}: {', '.join(parts)}. "
         f"Seeds: {seeds(rows)}. Device: {devices(rows)}."
     )
+
+
+def _refused(rows: StudyRows) -> str:
+    if not rows.refused and not rows.refused_complete:
+        return "what was refused is unknown"
+    more = "" if rows.refused_complete else "at least "
+    return f"{more}{_plural(len(rows.refused), 'combination')} refused"
 
 
 def _warnings(rows: StudyRows, groups: Mapping[str, Sequence[ConfigRow]]) -> list[str]:

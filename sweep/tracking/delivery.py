@@ -226,16 +226,18 @@ class Delivery:
             names.METRIC: self.sweep.metric,
             names.NOTE: sweep_note(self.sweep, self._experiment),
             names.SOURCE: "sweep run",
+            names.HEARTBEAT: str(time.time()),
             **self.sweep.tags,
         }
         if found:
             parent_id = str(_only(client, found).info.run_id)
-            client.update_run(parent_id, status="RUNNING")
             for key, value in tags.items():
                 client.set_tag(parent_id, key, value)
+            client.update_run(parent_id, status="RUNNING")  # last: a watch ends without a heartbeat
         else:
             client.create_run(self._experiment, tags=tags, run_name=self.sweep.study)
             parent_id = str(_only(client, self._parents(client)).info.run_id)
+        self._seen = time.monotonic()
         for name, text in self.sweep.artifacts.items():
             client.log_text(parent_id, text, name)
         self._leave_removed(client)
@@ -244,9 +246,14 @@ class Delivery:
     def _beat_sweep(self, client: MlflowClient) -> None:
         """Say on the parent run that a command runs the sweep, if it was not said just now."""
         now = time.monotonic()
-        if now - self._seen >= BEAT_SECONDS:
+        if now - self._seen < BEAT_SECONDS:
+            return
+        try:
             client.set_tag(self.parent_id, names.HEARTBEAT, str(time.time()))
-            self._seen = now
+        except Exception:
+            self._client = None  # it may have been deleted: it is looked for, or made, again
+            raise
+        self._seen = now
 
     def _parents(self, client: MlflowClient) -> list[Run]:
         return list(client.search_runs([self._experiment], f"tags.`{names.KIND}` = 'sweep'"))
@@ -400,6 +407,7 @@ class Delivery:
             names.PART: trial.part or "",
         }
         named = {names.per_sweep(key, study): value for key, value in tags.items()}
+        named[names.MODEL] = record.model  # of a run of an earlier version it was another
         has = self._runs[trial.trial_id].data.tags  # of when this sweep began
         if trial.trial_id not in self._tagged and any(has.get(k) != v for k, v in named.items()):
             client.log_batch(cursor.run_id, tags=[RunTag(k, v) for k, v in named.items()])

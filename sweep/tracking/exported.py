@@ -108,8 +108,9 @@ def _parent(path: Path, rows: list[Row]) -> Row:
 
 def _limits(path: Path) -> str:
     return (
-        f"read from {path.name}, an export of MLflow's: it has the last value of each metric and "
-        "no artifacts, so that there are no learning curves and no images; a number that is not "
+        f"read from {path.name}, an export of MLflow's: it has one experiment, without the trials "
+        "that the sweep shares and another one made; it has the last value of each metric and no "
+        "artifacts, so that there are no learning curves and no images; a number that is not "
         "finite is missing"
     )
 

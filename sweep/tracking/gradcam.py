@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep.errors import UserError, first_line
-from sweep.tracking.store import answering, open_client
+from sweep.tracking.store import answering, check_artifacts, open_client
 
 FILE = "gradcam.npz"
 VERSION = 1
@@ -98,10 +98,13 @@ def log_gradcam(uri: str, parent_id: str, found: GradCam) -> None:
     Raises:
         UserError: the store does not answer.
     """
-    with TemporaryDirectory() as folder, answering(uri):
+    with TemporaryDirectory() as folder:
         path = Path(folder) / FILE
         np.savez_compressed(path, allow_pickle=False, **_arrays(found))
-        open_client(uri).log_artifact(parent_id, str(path))
+        with answering(uri):
+            client = open_client(uri)
+            check_artifacts(client, uri, parent_id)
+            client.log_artifact(parent_id, str(path))
 
 
 def read_gradcam(uri: str, parent_id: str) -> GradCam | None:

@@ -44,7 +44,10 @@ def comparison_page(server: str, runs: Mapping[str, str]) -> str:
 
 
 def sweep_page(server: str, experiment_id: str, study: str) -> str:
-    """Return the address of the table of a sweep's trials, with those that other sweeps made."""
+    """Return the address of the table of a sweep's trials, but for those that other sweeps made.
+
+    A table of MLflow's is of one experiment, and each sweep has its own.
+    """
     member = f"tags.`{names.per_sweep(names.MEMBER, study)}` = 'yes'"
     experiment = quote(experiment_id, safe="")
     return f"{server}/#/experiments/{experiment}/runs?searchFilter={quote(member, safe='')}"

@@ -48,7 +48,7 @@ PER_SWEEP = tuple(f"{tag}." for tag in (MEMBER, ORDER, PRESET, PART, PLACEMENT))
 MODULE = "module"
 """Tag of a trial's run, to group by: its module's label in the sweep that made the run."""
 MODEL = "model"
-"""Tag of a trial's run, to group by: backbone and module, which its seeds share."""
+"""Tag of a trial's run, to group by: all that its seeds share, the same in every sweep."""
 METRIC = "sweep.metric"
 QUESTION = "sweep.question"
 ADJUSTED = "sweep.adjusted"

@@ -86,7 +86,7 @@ def sweep_note(sweep: SweepRecord, experiment_id: str, states: Iterable[State] =
 def trial_note(record: TrialRecord, state: str, reason: str = "") -> str:
     """Return the description of a trial's run: what it is, where it stands, and why."""
     trial = record.trial
-    lines = [f"{record.model}, seed {trial.seed}, on {trial.dataset}: **{state}**"]
+    lines = [f"{record.title}, seed {trial.seed}, on {trial.dataset}: **{state}**"]
     if reason:
         lines.append(f"```\n{reason[:REASON_LENGTH]}\n```")
     if record.adjusted:
@@ -115,15 +115,15 @@ def _views(sweep: SweepRecord) -> dict[str, dict[str, Any]]:
         "groupByKeys": [{"mode": "tag", "groupByData": names.MODEL}],
     }
     return {
-        "trials": _state(order, [*scores, *models, "params.`seed`"]),
-        "models": {**_state(order, scores), "groupBy": groups},
-        "ends": _state({"orderByKey": f"tags.`{names.STATE}`", "orderByAsc": False}, ends),
+        "trials": _state(sweep, order, [*scores, *models, "params.`seed`"]),
+        "models": {**_state(sweep, order, scores), "groupBy": groups},
+        "ends": _state(sweep, {"orderByKey": f"tags.`{names.STATE}`", "orderByAsc": False}, ends),
     }
 
 
-def _state(order: Mapping[str, Any], columns: list[str]) -> dict[str, Any]:
+def _state(sweep: SweepRecord, order: Mapping[str, Any], columns: list[str]) -> dict[str, Any]:
     return {
-        "searchFilter": f"tags.`{names.KIND}` = 'trial'",
+        "searchFilter": f"tags.`{names.per_sweep(names.MEMBER, sweep.study)}` = 'yes'",
         **order,
         "startTime": "ALL",
         "lifecycleFilter": "Active",

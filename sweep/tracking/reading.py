@@ -1,7 +1,8 @@
 """From MLflow to plain data: a study, and its learning curves, as the store's database holds them.
 
-Artifacts are not read: a report can so be made where the working folder has moved, or on another
-machine. Nothing is written, and no store is created by looking for one.
+All numbers of a report are in the database: it can be made where the working folder has moved, or
+on another machine. Only a text that is shown beside them is an artifact, which may be missing.
+Nothing is written here, and no store is created by looking for one.
 """
 
 from __future__ import annotations

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from sweep.spec.trial import Trial
 
+DIGITS = 6
+"""Hexadecimal ones, which tell the models of a store apart."""
+
 
 @dataclass(frozen=True)
 class TrialRecord:
@@ -19,14 +22,28 @@ class TrialRecord:
     adjusted: str = ""
 
     @property
-    def model(self) -> str:
-        """Backbone and module: what trials share that differ in their seed ("resnet18 ELA-B")."""
+    def title(self) -> str:
+        """Backbone and module, for people ("resnet18 ELA-B"); what it says depends on the sweep."""
         return f"{self.trial.backbone.name} {self.label}"
 
     @property
     def name(self) -> str:
         """Of its run."""
-        return f"{self.model} seed {self.trial.seed}"
+        return f"{self.title} seed {self.trial.seed}"
+
+    @property
+    def model(self) -> str:
+        """What trials share that differ in their seed alone, in whatever sweep they are.
+
+        Backbone, module, hyperparameters that are not its defaults, the first site and the number
+        of others, and a digest, in which all else differs: the other sites, recipe, data.
+        """
+        trial = self.trial
+        values = (f"{name}={trial.hyperparameters[name]}" for name in trial.nondefault)
+        more = f" +{len(trial.sites) - 1}" if len(trial.sites) > 1 else ""
+        place = [f"at {trial.sites[0]}{more}"] if trial.sites else []
+        digest = trial.model_copy(update={"seed": 0}).trial_id[:DIGITS]
+        return " ".join([trial.backbone.name, trial.attention, *values, *place, f"#{digest}"])
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from sweep.errors import UserError, first_line
 from sweep.lock import Lock
@@ -55,6 +57,25 @@ def artifact_root(folder: Path) -> Path:
     return folder.absolute() / "mlartifacts"
 
 
+def check_artifacts(client: MlflowClient, uri: str, run_id: str) -> None:
+    """Refuse to write artifacts to an sqlite store that was copied or moved with its folder.
+
+    The database names in full where they lie, and that is still the place it was copied from.
+
+    Raises:
+        FileNotFoundError: the run's artifacts lie beside the store, and it looks elsewhere.
+    """
+    if not uri.startswith("sqlite:///"):
+        return
+    location = urlsplit(str(client.get_run(run_id).info.artifact_uri))
+    place = Path(url2pathname(location.path))  # .../mlartifacts/STUDY/RUN/artifacts
+    beside = artifact_root(_database(uri).parent).joinpath(*place.parts[-3:])
+    if location.scheme == "file" and beside.exists() and beside.resolve() != place.resolve():
+        raise FileNotFoundError(
+            f"the store was copied or moved; its artifacts are still at {place}"
+        )
+
+
 def open_client(uri: str) -> MlflowClient:
     """Return a client; creates or migrates an sqlite store, without MLflow's own output.
 
@@ -73,7 +94,7 @@ def open_client(uri: str) -> MlflowClient:
         logging.getLogger(name).setLevel(logging.ERROR)
     if not uri.startswith("sqlite:///"):
         return MlflowClient(tracking_uri=uri)
-    database = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    database = _database(uri)
     lock = Lock(database.with_name(f"{database.name}.lock"))
     if not lock.wait(CREATION_SECONDS):
         raise TimeoutError(f"{database} is opened by another command: {lock.holder()}")
@@ -81,6 +102,10 @@ def open_client(uri: str) -> MlflowClient:
         return MlflowClient(tracking_uri=uri)
     finally:
         lock.release()
+
+
+def _database(uri: str) -> Path:
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
 
 
 def experiment_id(client: MlflowClient, study: str, folder: Path, uri: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from sweep.errors import UserError, first_line
-from sweep.tracking.store import open_client
+from sweep.tracking.store import check_artifacts, open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -17,7 +18,7 @@ REPORT = PurePosixPath("report")
 
 
 class UploadError(UserError):
-    """The store did not take the report; the files are where they were written."""
+    """The store did not take the report, or not alone; its files are where they were written."""
 
     exit_code = 1
 
@@ -34,19 +35,29 @@ def upload_report(uri: str, parent_id: str, folder: Path, paths: Collection[Path
         paths: its files, somewhere below ``folder``.
 
     Raises:
-        UploadError: the store does not answer, or cannot be written to.
+        UploadError: the store does not answer, cannot be written to, or keeps its artifacts where
+            it was copied from; or it has the report, beside files of the one before.
     """
     files = {REPORT / path.relative_to(folder).as_posix(): path for path in paths}
-    try:
+    with _failing(f"the report is in {folder}, but MLflow did not take it ({uri})"):
         client = open_client(uri)
+        check_artifacts(client, uri, parent_id)
         for place, path in files.items():
             client.log_artifact(parent_id, str(path), str(place.parent))
+    with _failing(
+        f"MLflow has the report ({uri}), but files of the one before could not be deleted"
+    ):
         stale = [place for place in _files(client, parent_id, REPORT) if place not in files]
         _delete(client, uri, parent_id, stale)
-    except Exception as error:  # a store of artifacts may fail in any way
-        raise UploadError(
-            f"the report is in {folder}, but MLflow did not take it ({uri}): {first_line(error)}"
-        ) from None
+
+
+@contextmanager
+def _failing(problem: str) -> Iterator[None]:
+    """Say what the problem is, whatever goes wrong: a store of artifacts may fail in any way."""
+    try:
+        yield
+    except Exception as error:
+        raise UploadError(f"{problem}: {first_line(error)}") from None
 
 
 def _files(client: MlflowClient, run_id: str, folder: PurePosixPath) -> Iterator[PurePosixPath]:

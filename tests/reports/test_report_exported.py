@@ -100,6 +100,8 @@ def test_a_file_says_what_the_store_says(store: str, exported: Path) -> None:
         asked.metrics,
         asked.refused,
     )
+    assert (read.exported, asked.exported) == (True, False)
+    assert "without the trials that the sweep shares and another one made" in read.notes[0]
     assert "no learning curves" in read.notes[0]
 
 

@@ -226,6 +226,15 @@ def test_the_summary_counts_and_warns(trial: Make, study: Study) -> None:
     )
 
 
+def test_the_summary_does_not_count_what_it_cannot_know(trial: Make, study: Study) -> None:
+    made = study([trial("ELA", 0)], planned=3, exported=True, refused_complete=False)
+    said = summarise(made, config_rows(made)).trials
+    assert said.startswith("3 trials: 1 done, 0 failed, 2 not in the file, at least 1 combination")
+    made = study([trial("ELA", 0)], refused=(), refused_complete=False)
+    said = summarise(made, config_rows(made)).trials
+    assert said.startswith("1 trial: 1 done, 0 failed, what was refused is unknown.")
+
+
 def test_a_baseline_without_a_result_and_unequal_seeds_are_warned_of(
     rows: Callable[..., StudyRows],
 ) -> None:

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
 from sweep.errors import UserError
-from sweep.tracking import names
+from sweep.tracking import names, store
 from sweep.tracking.delivery import run_params
 from sweep.tracking.measurements import (
     Cost,
@@ -144,6 +144,32 @@ def test_measurements_go_with_their_sweep(uri: str, parent: str) -> None:
     with pytest.raises(UserError, match="has no study yet"):
         read_study(uri, "small")
     client = MlflowClient(tracking_uri=uri)
+    everywhere = [e.experiment_id for e in client.search_experiments()]
+    assert client.search_runs(everywhere, f"tags.`{names.KIND}` = 'cost'") == []
+
+
+def test_all_go_where_they_are_many_pages(
+    uri: str, parent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "PAGE", 1)
+    write_measurements(uri, "small", parent, [model(), model(), model()])
+    remove_runs(uri, "small", ["t"], "folder")
+    client = MlflowClient(tracking_uri=uri)
+    assert not client.search_runs([e.experiment_id for e in client.search_experiments()])
+
+
+def test_measurements_that_another_sweep_uses_go_over_to_it(uri: str, parent: str) -> None:
+    client = MlflowClient(tracking_uri=uri)
+    (trial,) = read_study(uri, "small").trials
+    other = {names.KIND: "sweep", names.STUDY: "other", names.REFUSED: '{"count": 0, "items": []}'}
+    client.create_run(client.create_experiment("other"), tags=other)
+    client.set_tag(trial.run_id, names.per_sweep(names.MEMBER, "other"), "yes")
+    write_measurements(uri, "small", parent, [model(), model(parameters=PARAMETERS + 1)])
+    remove_runs(uri, "small", [], "folder")
+    record = read_study(uri, "other")
+    (run,) = record.measurements
+    assert key_of_run(run) == key_of_run(record.trials[0])
+    remove_runs(uri, "other", [], "folder")
     everywhere = [e.experiment_id for e in client.search_experiments()]
     assert client.search_runs(everywhere, f"tags.`{names.KIND}` = 'cost'") == []
 

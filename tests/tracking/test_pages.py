@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
 
+from sweep.spec.recipes import Recipe
 from sweep.tracking import delivery, names
 from sweep.tracking.pages import VIEW, sweep_note, trial_note
 from sweep.tracking.records import SweepRecord, TrialRecord
@@ -36,8 +37,57 @@ def test_a_run_has_a_name_and_tags_that_people_group_by(folder: Folder, uri: str
     (run,) = runs(uri)
     assert run.info.run_name == f"{MODEL} ELA-B seed 0"
     assert run.data.tags[names.MODULE] == "ELA-B"
-    assert run.data.tags[names.MODEL] == f"{MODEL} ELA-B"
+    assert run.data.tags[names.MODEL].startswith(f"{MODEL} none #")
     assert run.data.tags[names.NOTE].endswith("**in training**")
+
+
+def test_only_seeds_of_one_model_are_grouped_whatever_the_sweep_calls_it(
+    folder: Folder, uri: str
+) -> None:
+    ela = TRIALS[0].model_copy(
+        update={
+            "attention": "ela",
+            "sites": ("layer3.0", "layer3.1"),
+            "hyperparameters": {"kernel_size": 5, "groups": 1},
+            "nondefault": ("kernel_size",),
+        }
+    )
+    model = TrialRecord(ela, "ELA", {}).model
+    assert model.startswith(f"{MODEL} ela kernel_size=5 at layer3.0 +1 #")
+    same: list[dict[str, object]] = [{"seed": 7}, {"placement": "mine"}, {"preset": "B"}]
+    for changes in same:
+        assert TrialRecord(ela.model_copy(update=changes), "ELA-k5", {}).model == model
+    others: list[dict[str, object]] = [
+        {"sites": ("layer3.0", "layer4.0")},
+        {"hyperparameters": {"kernel_size": 7, "groups": 1}},
+        {"recipe": Recipe(epochs=5)},
+    ]
+    for changes in others:
+        assert TrialRecord(ela.model_copy(update=changes), "ELA", {}).model != model
+    folder.train(1)
+    folder.deliver()
+    (run,) = runs(uri)
+    MlflowClient(tracking_uri=uri).set_tag(run.info.run_id, names.MODEL, "of an earlier version")
+    folder.anew()
+    folder.deliver()
+    assert runs(uri)[0].data.tags[names.MODEL] == run.data.tags[names.MODEL]
+
+
+def test_a_view_has_the_trials_that_the_grid_has_now(folder: Folder, uri: str) -> None:
+    for seed in range(2):
+        folder.train(1, 2, seed=seed)
+        folder.deliver(seed)
+    smaller = SweepRecord("small", "Why?", "top1", {}, {}, (TrialRecord(TRIALS[1], "ELA-B", {}),))
+    folder.delivery = delivery.Delivery(smaller, folder.ledger, uri)
+    folder.deliver(1, closing=True)
+    found = experiment(uri)
+    views = [json.loads(value) for key, value in found.tags.items() if key.startswith(VIEW)]
+    assert len(views) == 3
+    for view in views:
+        (run,) = MlflowClient(tracking_uri=uri).search_runs(
+            [found.experiment_id], view["searchFilter"]
+        )
+        assert run.data.tags[names.TRIAL_ID] == TRIALS[1].trial_id
 
 
 def test_a_description_follows_its_trial(folder: Folder, uri: str) -> None:
@@ -110,7 +160,9 @@ def test_of_a_loss_less_is_better() -> None:
     assert "| `*_loss` | nats |" in sweep_note(sweep, "1")
 
 
-def test_a_store_of_an_earlier_version_is_brought_up_to_date(folder: Folder, uri: str) -> None:
+def test_the_sweep_of_an_earlier_version_is_described_anew_and_finished_runs_stay(
+    folder: Folder, uri: str
+) -> None:
     folder.train(1, 2)
     folder.deliver(closing=True)
     client = MlflowClient(tracking_uri=uri)
@@ -125,6 +177,36 @@ def test_a_store_of_an_earlier_version_is_brought_up_to_date(folder: Folder, uri
     assert names.MODULE not in run.data.tags
     (parent,) = runs(uri, "sweep")
     assert "Trials: 1 done, 2 planned." in parent.data.tags[names.NOTE]
+
+
+def test_whoever_sees_the_sweep_running_sees_its_heartbeat(
+    folder: Folder, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    update_run, log_text = MlflowClient.update_run, MlflowClient.log_text
+
+    def look(self: MlflowClient) -> None:
+        (parent,) = runs(uri, "sweep")
+        if parent.info.status == "RUNNING":
+            seen.append(float(parent.data.tags.get(names.HEARTBEAT, 0.0)))
+
+    def updated(self: MlflowClient, *arguments: str, **named: str) -> None:
+        update_run(self, *arguments, **named)
+        look(self)
+
+    def logged(self: MlflowClient, *arguments: str) -> None:
+        look(self)
+        log_text(self, *arguments)
+
+    monkeypatch.setattr(MlflowClient, "update_run", updated)
+    monkeypatch.setattr(MlflowClient, "log_text", logged)
+    for _ in range(2):
+        began = time.time()
+        seen.clear()
+        folder.anew()
+        folder.deliver(closing=True)
+        assert seen
+        assert min(seen) >= began
 
 
 def test_the_sweep_says_now_and_then_that_it_is_run(

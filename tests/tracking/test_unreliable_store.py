@@ -188,6 +188,21 @@ def test_run_that_vanished_in_the_middle_is_made_again_whole(folder: Folder, uri
     assert_whole(uri)
 
 
+def test_parent_run_that_vanished_in_the_middle_is_made_again(
+    folder: Folder, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "BEAT_SECONDS", 0.0)
+    folder.train(1)
+    folder.deliver()
+    (parent,) = runs(uri, "sweep")
+    MlflowClient(tracking_uri=uri).delete_run(parent.info.run_id)
+    folder.train(2)
+    with pytest.raises(Exception, match="active"):
+        folder.deliver()
+    folder.delivery._deliver_pending(True)
+    assert_whole(uri)
+
+
 def test_trial_that_was_handed_out_has_its_run_once_it_is_begun(folder: Folder, uri: str) -> None:
     folder.deliver()  # its worker is still starting
     assert not runs(uri)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from sweep.tracking.store import open_client
+from sweep.errors import UserError
+from sweep.tracking import uploading
+from sweep.tracking.gradcam import GradCam, log_gradcam
+from sweep.tracking.store import experiment_id, open_client, own_store
 from sweep.tracking.uploading import UploadError, upload_report
 
 
@@ -64,3 +69,40 @@ def test_what_cannot_be_uploaded_is_one_line_and_the_files_stay(
         upload_report(uri, "0" * 32, tmp_path / "report", paths)
     assert paths[0].read_text(encoding="utf-8") == "index.html"
     assert UploadError.exit_code == 1
+
+
+def test_the_report_was_taken_where_only_the_one_before_cannot_be_deleted(
+    uri: str, parent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*arguments: object) -> None:
+        raise PermissionError("not yours")
+
+    paths = written(tmp_path / "report", "index.html")
+    monkeypatch.setattr(uploading, "_delete", denied)
+    with pytest.raises(UploadError, match=r"^MLflow has the report .* deleted: not yours$"):
+        upload_report(uri, parent, tmp_path / "report", paths)
+    assert stored(open_client(uri), parent) == {"report/index.html"}
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["copied", "moved"])
+def test_a_copied_folder_writes_nothing_into_the_original(tmp_path: Path, moved: bool) -> None:
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    original.mkdir()
+    client = open_client(own_store(original))
+    experiment = experiment_id(client, "small", original, own_store(original))
+    run_id = str(client.create_run(experiment).info.run_id)
+    client.log_text(run_id, "{}", "plan.json")
+    shutil.copytree(original, copy)
+    if moved:
+        shutil.rmtree(original)
+    before = sorted(tmp_path.rglob("*"))
+    paths = written(copy / "reports", "index.html")
+    with pytest.raises(
+        UploadError, match=r"copied or moved; its artifacts are still at .*original"
+    ):
+        upload_report(own_store(copy), run_id, copy / "reports", paths)
+    nothing = GradCam(np.empty(0, np.uint8), np.empty(0, np.int64), (), (), ())
+    with pytest.raises(UserError, match="copied or moved"):
+        log_gradcam(own_store(copy), run_id, nothing)
+    here = {copy / "reports", *paths, *copy.glob("mlflow.db*")}
+    assert set(tmp_path.rglob("*")) - here == set(before) - here
