@@ -13,13 +13,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sweep.errors import UserError, first_line
 from sweep.registry import ATTENTION
 from sweep.spec.trial import Trial
 from sweep.tracking import names
 from sweep.tracking.delivery import run_params
 from sweep.tracking.reading import RunRecord
-from sweep.tracking.store import open_client
+from sweep.tracking.store import answering, open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -162,9 +161,7 @@ def write_measurements(
     Raises:
         UserError: the store does not answer.
     """
-    from mlflow.exceptions import MlflowException
-
-    try:
+    with answering(uri):
         client = open_client(uri)
         experiment = client.get_run(parent_id).info.experiment_id
         for model in measured:
@@ -172,8 +169,6 @@ def write_measurements(
             run = client.create_run(experiment, run_name=f"cost of {model.name}", tags=tags)
             _log(client, run.info.run_id, model)
             client.set_terminated(run.info.run_id, "FINISHED")
-    except MlflowException as error:
-        raise UserError(f"cannot write to {uri}: {first_line(error)}") from None
 
 
 def _tags(model: MeasuredModel, study: str, parent_id: str) -> dict[str, str]:

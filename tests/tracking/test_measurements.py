@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
 from sweep.errors import UserError
+from sweep.lock import Lock
 from sweep.tracking import names
 from sweep.tracking.delivery import run_params
 from sweep.tracking.measurements import (
@@ -21,7 +23,7 @@ from sweep.tracking.measurements import (
     key_of_trial,
     write_measurements,
 )
-from sweep.tracking.reading import RunRecord, read_finished, read_study
+from sweep.tracking.reading import RunRecord, read_curves, read_finished, read_study
 from sweep.tracking.removal import remove_runs
 from sweep.tracking.store import open_client
 from tests.test_ledger import TRIAL
@@ -149,5 +151,23 @@ def test_measurements_go_with_their_sweep(uri: str, parent: str) -> None:
 
 
 def test_store_that_fails_is_told(uri: str) -> None:
-    with pytest.raises(UserError, match=r"cannot write to .*missing"):
+    with pytest.raises(UserError, match=r"does not answer: .*missing"):
         write_measurements(uri, "small", "missing", [model()])
+
+
+def test_store_that_is_opened_by_others_for_too_long_is_told(
+    uri: str, parent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(_: Lock, seconds: float) -> bool:
+        return False
+
+    monkeypatch.setattr(Lock, "wait", busy)
+    uses: list[Callable[[], object]] = [
+        lambda: write_measurements(uri, "small", parent, [model()]),
+        lambda: read_study(uri, "small"),
+        lambda: read_finished(uri),
+        lambda: read_curves(uri, [parent], "val_top1"),
+    ]
+    for use in uses:
+        with pytest.raises(UserError, match=r"does not answer: .* is opened by another command"):
+            use()
