@@ -88,4 +88,7 @@ def _on_missing(count: int) -> tuple[str, ...]:
     if not count:
         return ()
     trials = f"{count} trial{'s' * (count != 1)}"
-    return (f"{trials} without a measured cost of the model: `sweep profile` measures it",)
+    return (
+        f"{trials} without a measured cost of the model: `sweep profile` measures it, or says why "
+        "it cannot",
+    )

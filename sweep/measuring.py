@@ -187,8 +187,8 @@ def _visit(
         torch.cuda.empty_cache()
         try:
             found[key] = visit(planned.trial)
-        except RuntimeError as error:  # most of all, out of memory
-            failures[key] = first_line(error)
+        except Exception as error:  # a model fails in its own way; most of all, out of memory
+            failures[key] = f"{type(error).__name__}: {first_line(error)}"
     return found
 
 

@@ -28,6 +28,7 @@ from sweep.spec.trial import Trial
 
 MODULES = "[none, {name: se, reduction: [8, 16]}]"
 BASELINE, SE8, SE16 = "resnet18 baseline", "resnet18 SE-r8, stage3", "resnet18 SE-r16, stage3"
+NO_ROOM = torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class FakeMeter(Meter):
     """Passes of SE take twice those of the baseline; the first round takes ten times as long."""
 
     broken: str = ""
-    """Which module has no room, from the second round on."""
+    """Which module fails, from the second round on."""
+    failure: Exception = NO_ROOM
     visits: list[str] = field(default_factory=list)
 
     def sample(self, trial: Trial) -> Samples:
@@ -43,7 +45,7 @@ class FakeMeter(Meter):
         first = label not in self.visits
         self.visits.append(label)
         if label == self.broken and not first:
-            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
+            raise self.failure
         seconds = (0.010 if trial.attention == "none" else 0.020) * (10 if first else 1)
         return Samples([seconds] * 3, [2 * seconds])
 
@@ -57,6 +59,12 @@ METER = FakeMeter(torch.device("cpu"), "fp32", 4)
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     return make_plan(space_of(tmp_path, attention=MODULES, seeds="[0, 1]"))
+
+
+@pytest.fixture(autouse=True)
+def _no_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model is built here; among the objects of all tests a search for cycles takes seconds."""
+    monkeypatch.setattr("gc.collect", lambda: 0)
 
 
 def ignore(_: str) -> None:
@@ -114,10 +122,19 @@ def test_models_take_turns_and_the_median_is_over_rounds(
     assert measured[0].parameters == 11_173_962
 
 
-def test_model_that_does_not_fit_is_told_and_the_others_go_on(plan: Plan) -> None:
-    meter = replace(METER, broken="se8", visits=[])
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (NO_ROOM, "OutOfMemoryError: CUDA out of memory."),
+        (ValueError("Expected more than 1 value"), "ValueError: Expected more than 1 value"),
+    ],
+)
+def test_model_that_fails_is_told_and_the_others_go_on(
+    plan: Plan, failure: Exception, reason: str
+) -> None:
+    meter = replace(METER, broken="se8", failure=failure, visits=[])
     measured, failures = measure(models_of(plan), meter, ignore)
-    assert failures == {SE8: "CUDA out of memory."}
+    assert failures == {SE8: reason}
     assert [model.name for model in measured] == [BASELINE, SE16]
     assert meter.visits.count("se8") == 2
 

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweep.registry import ATTENTION
 from sweep.spec.trial import Trial
@@ -29,13 +29,13 @@ PARAMETERS = "params_true"
 """Metric of a run: how many parameters the model has, by which models differ whose sites have no
 room in a parameter of the run, and those of different numbers of classes."""
 METRICS = {
-    "latency_ms": "latency_ms",
-    "latency_iqr_ms": "latency_iqr_ms",
-    "images_per_second": "images_per_second",
-    "images_per_second_iqr": "images_per_second_iqr",
-    "peak_memory_gib": "forward_peak_gib",  # a trial's "peak_memory_gib" is of training
+    "latency_ms": "forward_latency_ms",
+    "latency_iqr_ms": "forward_latency_iqr_ms",
+    "images_per_second": "forward_images_per_second",
+    "images_per_second_iqr": "forward_images_per_second_iqr",
+    "peak_memory_gib": "forward_peak_gib",
 }
-"""Fields of a cost to metrics of its run."""
+"""Fields of a cost to metrics of its run, which trials have none of: theirs are of training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,9 @@ class Cost(Setting):
     measured: str
     """When; the same for models that were measured side by side."""
     run_id: str = ""
-    """Of MLflow; empty until it is there."""
+    """Of MLflow; empty until it is there, as is the next."""
+    experiment_id: str = ""
+    """Of that run, which may be another sweep's."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,7 @@ def _log(client: MlflowClient, run_id: str, model: MeasuredModel) -> None:
 
 
 def _cost(run: RunRecord) -> Cost:
+    numbers: dict[str, Any] = {field: run.metrics[metric] for field, metric in METRICS.items()}
     return Cost(
         device=run.tags[names.DEVICE],
         versions={
@@ -220,11 +223,8 @@ def _cost(run: RunRecord) -> Cost:
         load=float(run.tags[names.LOAD]),
         measured=run.tags[names.MEASURED],
         run_id=run.run_id,
-        latency_ms=run.metrics["latency_ms"],
-        latency_iqr_ms=run.metrics["latency_iqr_ms"],
-        images_per_second=run.metrics["images_per_second"],
-        images_per_second_iqr=run.metrics["images_per_second_iqr"],
-        peak_memory_gib=run.metrics["forward_peak_gib"],
+        experiment_id=run.experiment_id,
+        **numbers,
     )
 
 

@@ -32,6 +32,7 @@ COST = Cost(
     load=1.5,
     measured="2026-01-02T00:00:00+00:00",
     run_id="m",
+    experiment_id="1",
 )
 SLOW = replace(COST, device="CPU Y", latency_ms=99.0, measured="2026-01-01T00:00:00+00:00")
 
@@ -54,10 +55,10 @@ def measurement(attention: str, cost: Cost = COST) -> RunRecord:
     }
     metrics = {
         "params_true": 11e6,
-        "latency_ms": cost.latency_ms,
-        "latency_iqr_ms": cost.latency_iqr_ms,
-        "images_per_second": cost.images_per_second,
-        "images_per_second_iqr": cost.images_per_second_iqr,
+        "forward_latency_ms": cost.latency_ms,
+        "forward_latency_iqr_ms": cost.latency_iqr_ms,
+        "forward_images_per_second": cost.images_per_second,
+        "forward_images_per_second_iqr": cost.images_per_second_iqr,
         "forward_peak_gib": cost.peak_memory_gib,
     }
     model = {"backbone": "resnet18", "attention": attention}
@@ -72,7 +73,8 @@ def test_every_seed_has_the_cost_of_its_model() -> None:
     assert costs == {"a": (COST,), "b": (COST,), "c": ()}
     assert last_costs(costs) == {"a": COST, "b": COST}
     assert cost_notes(costs) == (
-        "1 trial without a measured cost of the model: `sweep profile` measures it",
+        "1 trial without a measured cost of the model: `sweep profile` measures it, or says why "
+        "it cannot",
     )
 
 

@@ -23,6 +23,7 @@ from sweep.tracking.measurements import (
     key_of_trial,
     write_measurements,
 )
+from sweep.tracking.pages import MEANINGS
 from sweep.tracking.reading import RunRecord, read_curves, read_finished, read_study
 from sweep.tracking.removal import remove_runs
 from sweep.tracking.store import open_client
@@ -77,11 +78,23 @@ def test_what_is_written_is_read(uri: str, parent: str) -> None:
     (run,) = record.measurements
     (trial,) = record.trials
     found = costs_by_model(record.measurements)
-    assert found == {key_of_run(trial): (replace(COST, run_id=run.run_id),)}
+    assert found == {
+        key_of_run(trial): (replace(COST, run_id=run.run_id, experiment_id=run.experiment_id),)
+    }
     assert key_of_trial(TRIAL, PARAMETERS) == key_of_run(run)
     assert run.status == "FINISHED"
     assert run.tags["mlflow.parentRunId"] == parent
-    assert run.metrics["params_true"] == PARAMETERS
+    assert run.metrics == {
+        "params_true": PARAMETERS,
+        "macs": 5,
+        "forward_latency_ms": 1.25,
+        "forward_latency_iqr_ms": 0.5,
+        "forward_images_per_second": 2000,
+        "forward_images_per_second_iqr": 125,
+        "forward_peak_gib": 0.375,
+    }
+    documented = {name for names_ in MEANINGS for name in names_.split(", ")}
+    assert run.metrics.keys() <= documented
     assert "seed" not in run.params
 
 
