@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from sweep.errors import UserError, first_line
 from sweep.tracking import names
-from sweep.tracking.gradcam import GradCam, read_gradcam
+from sweep.tracking.gradcam import GradCam, ModelMaps, read_gradcam
 from sweep.tracking.links import server_of
 from sweep.tracking.reading import Curve, StudyRecord, read_curves, read_text
 
@@ -49,18 +49,45 @@ class Source:
 
     @property
     def gradcam(self) -> GradCam | None:
-        """The maps of `sweep gradcam`, if it has been run."""
-        return None if isinstance(self._gradcam, UserError) else self._gradcam
+        """The maps of `sweep gradcam`, if it has been run; of models that the study has now."""
+        found = self._gradcam
+        if found is None or isinstance(found, UserError):
+            return None
+        members = [
+            replace(comparison, models=tuple(filter(self._is_member, comparison.models)))
+            for comparison in found.comparisons
+        ]
+        return replace(found, comparisons=tuple(one for one in members if one.models))
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What could not be read, and why, in sentences."""
+        """What could not be read or is out of date, and why, in sentences."""
         read = {"the search space": self._space, "Grad-CAM": self._gradcam}
-        return tuple(
+        unread = (
             f"{what} cannot be shown: {error}"
             for what, error in read.items()
             if isinstance(error, UserError)
         )
+        return (*unread, *self._on_former())
+
+    def _on_former(self) -> Iterator[str]:
+        """Yield what is to be said of maps whose models the study no longer has."""
+        if self._gradcam is None or isinstance(self._gradcam, UserError):
+            return
+        former = [
+            f"{comparison.group}, {model.name}"
+            for comparison in self._gradcam.comparisons
+            for model in comparison.models
+            if not self._is_member(model)
+        ]
+        if former:
+            yield (
+                f"Grad-CAM was made of runs that the study does not have now ({'; '.join(former)}),"
+                f" which are left out; `sweep gradcam {self.record.study}` makes it anew"
+            )
+
+    def _is_member(self, model: ModelMaps) -> bool:
+        return model.run_id in {run.run_id for run in self.record.trials}
 
     @cached_property
     def _space(self) -> str | UserError | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +12,10 @@ import pytest
 from reports.render import write_report
 from reports.sources import Source
 from sweep.tracking import names
-from sweep.tracking.gradcam import FILE
-from sweep.tracking.reading import read_study
+from sweep.tracking.gradcam import FILE, log_gradcam
+from sweep.tracking.reading import RunRecord, read_study
 from sweep.tracking.store import open_client
+from tests.tracking.test_gradcam_artifact import FOUND
 
 
 class Study(NamedTuple):
@@ -98,3 +100,16 @@ def test_the_space_is_shown_without_the_address_of_its_store(study: Study, tmp_p
     page = page_of(study, tmp_path)
     assert "seeds:\n- 0" in page
     assert "secret" not in page
+
+
+def test_maps_of_models_that_the_study_no_longer_has_are_left_out_and_told(study: Study) -> None:
+    log_gradcam(study.uri, study.parent, FOUND)
+    baseline = RunRecord("run-baseline", "1", "", "FINISHED", {}, {}, {})
+    source = replace(study.source, record=replace(study.source.record, trials=(baseline,)))
+    assert source.gradcam is not None
+    (comparison,) = source.gradcam.comparisons
+    assert [model.run_id for model in comparison.models] == ["run-baseline"]
+    assert source.notes == (
+        "Grad-CAM was made of runs that the study does not have now (ResNet-18, ELA-B; "
+        "MobileNetV2, SE), which are left out; `sweep gradcam small` makes it anew",
+    )
