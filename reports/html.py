@@ -99,8 +99,9 @@ class Page:
 
     @cached_property
     def _experiments(self) -> Mapping[str, str]:
-        measured = (cost for trial in self.rows.trials for cost in trial.costs)
-        return {run.run_id: run.experiment_id for run in (*measured, *self.rows.trials)}
+        trials = self.rows.trials
+        measured = {cost.run_id: cost.experiment_id for trial in trials for cost in trial.costs}
+        return measured | {trial.run_id: trial.experiment_id for trial in trials}
 
 
 def render(page: Page) -> str:

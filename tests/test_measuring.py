@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from spec.spaces import space_of
+from torch import Tensor
 
 from sweep.errors import UserError
 from sweep.measuring import (
     ROUNDS,
     Meter,
     Samples,
+    is_channels_last,
     make_meter,
     measure,
     model_name,
@@ -145,8 +148,51 @@ def test_nothing_is_measured_twice_in_one_setting(plan: Plan) -> None:
     keys = list(models)
     known = {key: [model.cost] for key, model in zip(keys, measured, strict=False)}
     assert list(unmeasured(models, known, METER.setting)) == keys[2:]
-    for other in (replace(METER, batch_size=8), replace(METER, precision="bf16")):
+    changes: list[dict[str, Any]] = [{"batch_size": 8}, {"precision": "bf16"}]
+    for other in (replace(METER, **change) for change in (*changes, {"channels_last": True})):
         assert list(unmeasured(models, known, other.setting)) == keys
+
+
+class Watched(torch.nn.Conv2d):
+    """A model that remembers what it computed with, and in which precision."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 4, 3)
+        self.seen: list[tuple[bool, bool, str]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        last = (t.is_contiguous(memory_format=torch.channels_last) for t in (x, self.weight))
+        self.seen.append((*last, torch.get_float32_matmul_precision()))  # type: ignore[arg-type]
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_passes_are_in_the_meters_precision_and_memory_format(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, channels_last: bool
+) -> None:
+    model = Watched()
+    monkeypatch.setattr("sweep.measuring.model_of", lambda trial: model)
+    monkeypatch.setattr("sweep.measuring.SECONDS", 0.001)
+    before = torch.get_float32_matmul_precision()
+    meter = Meter(torch.device("cpu"), "fp32", 2, channels_last)
+    trial = plan.runnable[0].trial
+    for measured in (meter.sample, meter.peak):
+        torch.set_float32_matmul_precision("high")
+        try:
+            measured(trial)
+        finally:
+            torch.set_float32_matmul_precision(before)
+        assert set(model.seen) == {(channels_last, channels_last, "highest")}
+        model.seen.clear()
+
+
+def test_memory_format_is_that_of_all_trials(tmp_path: Path, plan: Plan) -> None:
+    assert not is_channels_last(plan)
+    fields = {"attention": MODULES, "seeds": "[0]"}
+    last = make_plan(space_of(tmp_path, "recipe.channels_last=true", **fields))
+    assert is_channels_last(last)
+    mixed = last.model_copy(update={"trials": (*last.trials, *plan.trials)})
+    assert not is_channels_last(mixed)
 
 
 def test_sweep_without_a_model_says_why(tmp_path: Path) -> None:

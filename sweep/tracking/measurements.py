@@ -49,12 +49,15 @@ class Setting:
     precision: str
     throughput_batch_size: int
     """Images of a pass, for throughput and memory; latency is of one image."""
+    channels_last: bool = False
+    """Memory format of weights and images."""
 
     @property
     def key(self) -> tuple[object, ...]:
         """The same, to be looked up by."""
         versions = tuple(sorted(self.versions.items()))
-        return self.device, versions, self.precision, self.throughput_batch_size
+        passes = self.precision, self.throughput_batch_size, self.channels_last
+        return self.device, versions, *passes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +201,7 @@ def _log(client: MlflowClient, run_id: str, model: MeasuredModel) -> None:
         **model_params(_params(model.trial)),
         names.PRECISION: model.cost.precision,
         names.BATCH_SIZE: str(model.cost.throughput_batch_size),
+        names.CHANNELS_LAST: str(model.cost.channels_last),
     }
     now = int(time.time() * 1000)
     client.log_batch(
@@ -218,6 +222,7 @@ def _cost(run: RunRecord) -> Cost:
         },
         precision=run.params[names.PRECISION],
         throughput_batch_size=int(run.params[names.BATCH_SIZE]),
+        channels_last=run.params[names.CHANNELS_LAST] == "True",
         host=run.tags[names.HOST],
         cores=int(run.tags[names.CORES]),
         load=float(run.tags[names.LOAD]),

@@ -44,7 +44,11 @@ def run(run_id: str, attention: str, seed: int) -> RunRecord:
 
 def measurement(attention: str, cost: Cost = COST) -> RunRecord:
     """A run as sweep.tracking.measurements writes it."""
-    params = {names.PRECISION: cost.precision, names.BATCH_SIZE: str(cost.throughput_batch_size)}
+    params = {
+        names.PRECISION: cost.precision,
+        names.BATCH_SIZE: str(cost.throughput_batch_size),
+        names.CHANNELS_LAST: str(cost.channels_last),
+    }
     tags = {
         names.DEVICE: cost.device,
         names.HOST: cost.host,
@@ -94,6 +98,14 @@ def test_costs_are_of_one_setting_and_others_are_told() -> None:
         "latency was measured in 2 settings: CPU Y, fp32, torch 2.9.0, batches of 32; GPU X, fp32,"
     )
     assert missing.startswith("1 trial without")
+
+
+def test_memory_formats_do_not_compare() -> None:
+    last = replace(COST, channels_last=True, measured="2026-01-03T00:00:00+00:00")
+    costs = study_costs(TRIALS, [measurement("none"), measurement("none", last)])
+    assert costs["a"] == (COST, last)
+    assert last_costs(costs)["a"] == last
+    assert "; GPU X, fp32, channels_last, torch 2.9.0, batches" in cost_notes(costs)[0]
 
 
 def test_what_was_not_measured_side_by_side_is_told() -> None:

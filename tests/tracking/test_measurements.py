@@ -106,12 +106,13 @@ def test_other_readers_do_not_take_it_for_a_trial(uri: str, parent: str) -> None
 
 
 def test_latest_of_each_setting_counts(uri: str, parent: str) -> None:
-    half = replace(COST, precision="bf16")
+    half = replace(COST, precision="bf16", channels_last=True)
     anew = replace(COST, latency_ms=2.0, measured="2026-01-03T00:00:00+00:00")
     for cost in (COST, half, anew):
         write_measurements(uri, "small", parent, [model(cost)])
     (costs,) = costs_by_model(read_study(uri, "small").measurements).values()
     assert [(cost.precision, cost.latency_ms) for cost in costs] == [("bf16", 1.25), ("fp32", 2.0)]
+    assert [cost.channels_last for cost in costs] == [True, False]
 
 
 @pytest.mark.parametrize(
