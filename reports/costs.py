@@ -33,7 +33,8 @@ def last_costs(costs: Costs) -> Mapping[str, Cost]:
 def setting_text(cost: Cost) -> str:
     """Return how a cost was measured, in words."""
     versions = ", ".join(f"{name} {version}" for name, version in cost.versions.items())
-    return f"{cost.device}, {cost.precision}, {versions}"
+    layout = ", channels_last" if cost.channels_last else ""
+    return f"{cost.device}, {cost.precision}{layout}, {versions}"
 
 
 def cost_notes(costs: Costs) -> tuple[str, ...]:
@@ -88,4 +89,7 @@ def _on_missing(count: int) -> tuple[str, ...]:
     if not count:
         return ()
     trials = f"{count} trial{'s' * (count != 1)}"
-    return (f"{trials} without a measured cost of the model: `sweep profile` measures it",)
+    return (
+        f"{trials} without a measured cost of the model: `sweep profile` measures it, or says why "
+        "it cannot",
+    )

@@ -94,12 +94,14 @@ class Page:
         return (file for file in self.files if Path(file).stem == name)
 
     def _experiment(self, run: str) -> str:
-        """Return a run's experiment; what is no trial, a measurement, is in the sweep's."""
+        """Return a run's experiment; of the parent run it is the sweep's."""
         return self._experiments.get(run, self.rows.experiment_id)
 
     @cached_property
     def _experiments(self) -> Mapping[str, str]:
-        return {trial.run_id: trial.experiment_id for trial in self.rows.trials}
+        trials = self.rows.trials
+        measured = {cost.run_id: cost.experiment_id for trial in trials for cost in trial.costs}
+        return measured | {trial.run_id: trial.experiment_id for trial in trials}
 
 
 def render(page: Page) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from reports.configs import ConfigRow, config_rows
@@ -54,6 +55,7 @@ def write_report(source: Source, target: Path, *, refresh: int | None = None) ->
     configs = config_rows(rows)
     found = effects(rows, configs)
     figures = draw(source, rows, configs, found)
+    summary = summarise(rows, configs)
     tables = _tables(rows, configs, found)
     with writing_to(target):
         target.mkdir(parents=True, exist_ok=True)
@@ -66,7 +68,7 @@ def write_report(source: Source, target: Path, *, refresh: int | None = None) ->
             page = Page(
                 rows=rows,
                 configs=configs,
-                summary=summarise(rows, configs),
+                summary=replace(summary, warnings=(*summary.warnings, *source.notes)),
                 effects=sentences(found, rows.compared),
                 drawings=drawings,
                 tables=tables,

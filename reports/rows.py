@@ -214,7 +214,11 @@ def _several(trial: TrialRow, part: str) -> Mapping[str, Value]:
     if part != "cost":
         return getattr(trial, part)  # type: ignore[no-any-return]
     cost = vars(trial.cost) if trial.cost is not None else {}
-    return {key: value for key, value in cost.items() if key not in ("versions", "run_id")}
+    return {
+        key: value
+        for key, value in cost.items()
+        if key not in ("versions", "run_id", "experiment_id")
+    }
 
 
 def _series(values: Sequence[Value]) -> pd.Series[Any]:

@@ -240,7 +240,7 @@ def profile(
     Latency, throughput and peak memory of forward passes, on the GPU if there is one, with fresh
     weights; of detectors without postprocessing. The numbers go to MLflow, and into the report.
     """
-    from sweep.measuring import make_meter, measure, models_of, unmeasured
+    from sweep.measuring import is_channels_last, make_meter, measure, models_of, unmeasured
     from sweep.printing import make_console, show_measured
     from sweep.study import find_study
     from sweep.tracking.measurements import costs_by_model, write_measurements
@@ -248,7 +248,7 @@ def profile(
 
     found, stored = find_study(folder, study)
     models = models_of(stored.plan)
-    meter = make_meter(precision, batch_size)
+    meter = make_meter(precision, batch_size, channels_last=is_channels_last(stored.plan))
     uri = found.store_uri(stored)
     record = read_study(uri, study)
     known = costs_by_model(record.measurements)

@@ -19,6 +19,7 @@ import torch
 
 from sweep.errors import UserError, first_line
 from sweep.models.build import model_of
+from sweep.models.placement import AttentiveModel
 from sweep.plan import Plan, PlannedTrial
 from sweep.profiling.environment import environment, processor
 from sweep.profiling.latency import sample_passes, summarise
@@ -55,11 +56,13 @@ class Meter:
         device: where.
         precision: that they compute in.
         batch_size: images of a pass, for throughput and memory.
+        channels_last: memory format of weights and images.
     """
 
     device: torch.device
     precision: PrecisionName
     batch_size: int
+    channels_last: bool = False
 
     @property
     def setting(self) -> Setting:
@@ -72,29 +75,39 @@ class Meter:
             versions={name: str(around[name]) for name in OF_THE_VERSIONS if around[name]},
             precision=self.precision,
             throughput_batch_size=self.batch_size,
+            channels_last=self.channels_last,
         )
 
     def sample(self, trial: Trial) -> Samples:
         """Time a trial's model for one round."""
-        model, dtype = model_of(trial).to(self.device), self._dtype()
-        size = int(trial.dataset_settings["image_size"])
+        model, passes = self._prepare(trial)
         single, batch = (
-            sample_passes(model, size, batch_size=images, dtype=dtype, seconds=SECONDS)
+            sample_passes(model, batch_size=images, seconds=SECONDS, **passes)
             for images in (1, self.batch_size)
         )
         return Samples(single, batch)
 
     def peak(self, trial: Trial) -> int:
         """Return the bytes at the peak of a forward pass of a trial's model."""
-        model, dtype = model_of(trial).to(self.device), self._dtype()
-        size = int(trial.dataset_settings["image_size"])
-        return measure_memory(model, size, batch_size=self.batch_size, dtype=dtype)
+        model, passes = self._prepare(trial)
+        return measure_memory(model, batch_size=self.batch_size, **passes)
 
-    def _dtype(self) -> torch.dtype:
-        return Precision(self.precision, self.device).dtype
+    def _prepare(self, trial: Trial) -> tuple[AttentiveModel, dict[str, Any]]:
+        """Return a trial's model, and how it is passed; make the process compute in the precision.
+
+        TF32 is on or off for all of the process, and stays so.
+        """
+        precision = Precision(self.precision, self.device)
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        model = model_of(trial).to(self.device).to(memory_format=layout)
+        return model, {
+            "image_size": int(trial.dataset_settings["image_size"]),
+            "dtype": precision.dtype,
+            "channels_last": self.channels_last,
+        }
 
 
-def make_meter(precision: PrecisionName, batch_size: int) -> Meter:
+def make_meter(precision: PrecisionName, batch_size: int, *, channels_last: bool = False) -> Meter:
     """Return the meter of this machine's GPU if it has one, else of its CPU.
 
     Raises:
@@ -103,7 +116,15 @@ def make_meter(precision: PrecisionName, batch_size: int) -> Meter:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if precision == "tf32" and device.type == "cpu":
         raise UserError("--precision tf32 is of NVIDIA GPUs; a CPU has fp32, bf16, fp16")
-    return Meter(device, precision, batch_size)
+    return Meter(device, precision, batch_size, channels_last)
+
+
+def is_channels_last(plan: Plan) -> bool:
+    """Tell whether all trials of a plan train in channels_last.
+
+    All models are measured in one memory format: else they would not compare.
+    """
+    return all(planned.trial.recipe.channels_last for planned in plan.runnable)
 
 
 def models_of(plan: Plan) -> dict[str, PlannedTrial]:
@@ -187,8 +208,8 @@ def _visit(
         torch.cuda.empty_cache()
         try:
             found[key] = visit(planned.trial)
-        except RuntimeError as error:  # most of all, out of memory
-            failures[key] = first_line(error)
+        except Exception as error:  # a model fails in its own way; most of all, out of memory
+            failures[key] = f"{type(error).__name__}: {first_line(error)}"
     return found
 
 

@@ -286,7 +286,7 @@ def test_profile_measures_every_model_once() -> None:
     assert "small: 2 models, 2 to measure on " in first.out
     assert "mobilenet_v2 ELA-L" in first.out
     assert len(cost_runs()) == 2
-    assert all(run.data.metrics["latency_ms"] > 0 for run in cost_runs())
+    assert all(run.data.metrics["forward_latency_ms"] > 0 for run in cost_runs())
     assert "2 models, 0 to measure" in call("profile", "small", "--batch-size", "2").out
     assert len(cost_runs()) == 2
     assert "2 models, 2 to measure" in call("profile", "small", "--batch-size", "2", "--again").out

@@ -26,7 +26,12 @@ CPU = 0
 
 
 def measure_memory(
-    model: nn.Module, image_size: int, *, batch_size: int, dtype: torch.dtype = torch.float32
+    model: nn.Module,
+    image_size: int,
+    *,
+    batch_size: int,
+    dtype: torch.dtype = torch.float32,
+    channels_last: bool = False,
 ) -> int:
     """Return the bytes of tensors at the peak of a forward pass in eval mode, without gradients.
 
@@ -36,8 +41,9 @@ def measure_memory(
         image_size: H and W in pixels.
         batch_size: images (batch_size, 3, image_size, image_size) of the pass.
         dtype: that autocast computes in; float32 is without autocast.
+        channels_last: memory format of the images.
     """
-    with inference(model, image_size, batch_size, dtype) as images:
+    with inference(model, image_size, batch_size, dtype, channels_last=channels_last) as images:
         model(images)  # libraries have their workspace from now on
         return _peak_cuda(model, images) if images.is_cuda else _peak_cpu(model, images)
 

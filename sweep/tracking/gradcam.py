@@ -13,7 +13,6 @@ NumPy's format without pickles: reading it runs nothing.
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep.errors import UserError, first_line
-from sweep.tracking.store import answering, check_artifacts, open_client
+from sweep.tracking.store import answering, check_artifacts, fetching, open_client
 
 FILE = "gradcam.npz"
 VERSION = 1
@@ -111,10 +110,10 @@ def read_gradcam(uri: str, parent_id: str) -> GradCam | None:
     """Return what ``log_gradcam`` kept; None if there is nothing.
 
     Raises:
-        UserError: the store does not answer, or what it has is damaged or of another version.
+        UserError: it cannot be fetched, or is damaged or of another version.
     """
     with TemporaryDirectory() as folder:
-        with answering(uri):
+        with fetching(parent_id):
             client = open_client(uri)
             if FILE not in [artifact.path for artifact in client.list_artifacts(parent_id)]:
                 return None
@@ -122,7 +121,7 @@ def read_gradcam(uri: str, parent_id: str) -> GradCam | None:
         try:
             with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 return _found(file)
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # a damaged file may fail in any way
             raise UserError(
                 f"{FILE} of run {parent_id} cannot be read ({first_line(error)}); "
                 "`sweep gradcam STUDY` makes it anew"
@@ -162,7 +161,7 @@ def _found(file: Mapping[str, NDArray[Any]]) -> GradCam:
     """Return what a file's arrays say.
 
     Raises:
-        ValueError: they are of another version; KeyError or TypeError: they are no such file.
+        ValueError: they are of another version; others: they are no such file.
     """
     about = json.loads(str(file["about"]))
     if about["version"] != VERSION:

@@ -11,15 +11,14 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sweep.errors import UserError, first_line
 from sweep.registry import ATTENTION
 from sweep.spec.trial import Trial
 from sweep.tracking import names
 from sweep.tracking.delivery import run_params
 from sweep.tracking.reading import RunRecord
-from sweep.tracking.store import open_client
+from sweep.tracking.store import answering, open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,13 +29,13 @@ PARAMETERS = "params_true"
 """Metric of a run: how many parameters the model has, by which models differ whose sites have no
 room in a parameter of the run, and those of different numbers of classes."""
 METRICS = {
-    "latency_ms": "latency_ms",
-    "latency_iqr_ms": "latency_iqr_ms",
-    "images_per_second": "images_per_second",
-    "images_per_second_iqr": "images_per_second_iqr",
-    "peak_memory_gib": "forward_peak_gib",  # a trial's "peak_memory_gib" is of training
+    "latency_ms": "forward_latency_ms",
+    "latency_iqr_ms": "forward_latency_iqr_ms",
+    "images_per_second": "forward_images_per_second",
+    "images_per_second_iqr": "forward_images_per_second_iqr",
+    "peak_memory_gib": "forward_peak_gib",
 }
-"""Fields of a cost to metrics of its run."""
+"""Fields of a cost to metrics of its run, which trials have none of: theirs are of training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +49,15 @@ class Setting:
     precision: str
     throughput_batch_size: int
     """Images of a pass, for throughput and memory; latency is of one image."""
+    channels_last: bool = False
+    """Memory format of weights and images."""
 
     @property
     def key(self) -> tuple[object, ...]:
         """The same, to be looked up by."""
         versions = tuple(sorted(self.versions.items()))
-        return self.device, versions, self.precision, self.throughput_batch_size
+        passes = self.precision, self.throughput_batch_size, self.channels_last
+        return self.device, versions, *passes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,9 @@ class Cost(Setting):
     measured: str
     """When; the same for models that were measured side by side."""
     run_id: str = ""
-    """Of MLflow; empty until it is there."""
+    """Of MLflow; empty until it is there, as is the next."""
+    experiment_id: str = ""
+    """Of that run, which may be another sweep's."""
 
 
 @dataclass(frozen=True)
@@ -162,9 +166,7 @@ def write_measurements(
     Raises:
         UserError: the store does not answer.
     """
-    from mlflow.exceptions import MlflowException
-
-    try:
+    with answering(uri):
         client = open_client(uri)
         experiment = client.get_run(parent_id).info.experiment_id
         for model in measured:
@@ -172,8 +174,6 @@ def write_measurements(
             run = client.create_run(experiment, run_name=f"cost of {model.name}", tags=tags)
             _log(client, run.info.run_id, model)
             client.set_terminated(run.info.run_id, "FINISHED")
-    except MlflowException as error:
-        raise UserError(f"cannot write to {uri}: {first_line(error)}") from None
 
 
 def _tags(model: MeasuredModel, study: str, parent_id: str) -> dict[str, str]:
@@ -201,6 +201,7 @@ def _log(client: MlflowClient, run_id: str, model: MeasuredModel) -> None:
         **model_params(_params(model.trial)),
         names.PRECISION: model.cost.precision,
         names.BATCH_SIZE: str(model.cost.throughput_batch_size),
+        names.CHANNELS_LAST: str(model.cost.channels_last),
     }
     now = int(time.time() * 1000)
     client.log_batch(
@@ -211,6 +212,7 @@ def _log(client: MlflowClient, run_id: str, model: MeasuredModel) -> None:
 
 
 def _cost(run: RunRecord) -> Cost:
+    numbers: dict[str, Any] = {field: run.metrics[metric] for field, metric in METRICS.items()}
     return Cost(
         device=run.tags[names.DEVICE],
         versions={
@@ -220,16 +222,14 @@ def _cost(run: RunRecord) -> Cost:
         },
         precision=run.params[names.PRECISION],
         throughput_batch_size=int(run.params[names.BATCH_SIZE]),
+        channels_last=run.params[names.CHANNELS_LAST] == "True",
         host=run.tags[names.HOST],
         cores=int(run.tags[names.CORES]),
         load=float(run.tags[names.LOAD]),
         measured=run.tags[names.MEASURED],
         run_id=run.run_id,
-        latency_ms=run.metrics["latency_ms"],
-        latency_iqr_ms=run.metrics["latency_iqr_ms"],
-        images_per_second=run.metrics["images_per_second"],
-        images_per_second_iqr=run.metrics["images_per_second_iqr"],
-        peak_memory_gib=run.metrics["forward_peak_gib"],
+        experiment_id=run.experiment_id,
+        **numbers,
     )
 
 

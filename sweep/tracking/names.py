@@ -79,6 +79,7 @@ PARENT = f"{SEGMENT}parent"
 
 PRECISION = "measured.precision"
 BATCH_SIZE = "measured.batch_size"
+CHANNELS_LAST = "measured.channels_last"
 """Parameters of a measurement's run."""
 
 HYPERPARAMETER = "attention."

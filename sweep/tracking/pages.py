@@ -38,8 +38,13 @@ MEANINGS = {
     "params_true": "parameters, all",
     "params_thop_like, params_no_norm": "parameters without GroupNorm's, without any norm's",
     "macs, macs_fvcore": "multiply-accumulates of one image, forward: our count, fvcore's",
+    "forward_latency_ms, forward_latency_iqr_ms": "`sweep profile`: a pass of one image in eval "
+    "mode, median and interquartile range",
+    "forward_images_per_second, forward_images_per_second_iqr": "`sweep profile`: passes of "
+    "batches in eval mode, median and interquartile range",
+    "forward_peak_gib": "`sweep profile`: memory at the peak of such a pass of a batch, in GiB",
 }
-"""Of metrics that every trial has, whatever its task."""
+"""Of metrics that every trial has, whatever its task, and of those of measured costs."""
 
 
 def experiment_tags(sweep: SweepRecord, experiment_id: str) -> dict[str, str]:

@@ -17,10 +17,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from sweep.errors import UserError, first_line
+from sweep.errors import UserError
 from sweep.registry import nearest
 from sweep.tracking import names
-from sweep.tracking.store import answering, find_runs, open_client
+from sweep.tracking.store import answering, fetching, find_runs, open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -86,9 +86,7 @@ def read_study(uri: str, study: str) -> StudyRecord:
             names the studies that it has.
     """
     check_store(uri)
-    from mlflow.exceptions import MlflowException
-
-    try:
+    with answering(uri):
         client = open_client(uri)
         parents = _parents(client)
         if study not in parents:
@@ -96,8 +94,6 @@ def read_study(uri: str, study: str) -> StudyRecord:
         trials = _runs(client, f"tags.`{names.per_sweep(names.MEMBER, study)}` = 'yes'")
         measured = f"tags.`{names.KIND}` = 'cost' AND attributes.status = 'FINISHED'"
         measurements = _runs(client, measured)
-    except (MlflowException, TimeoutError) as error:
-        raise UserError(f"cannot read {uri}: {first_line(error)}") from None
     return study_record(parents[study], trials, measurements)
 
 
@@ -124,9 +120,9 @@ def read_text(uri: str, run_id: str, name: str) -> str | None:
     """Read a text that a run has as an artifact; None if it has none where the store looks for it.
 
     Raises:
-        UserError: the store does not answer.
+        UserError: it cannot be fetched, or is no text.
     """
-    with TemporaryDirectory() as folder, answering(uri):
+    with TemporaryDirectory() as folder, fetching(run_id):
         client = open_client(uri)
         if name not in [artifact.path for artifact in client.list_artifacts(run_id)]:
             return None
@@ -144,13 +140,9 @@ def read_finished(uri: str) -> tuple[RunRecord, ...]:
     if path is not None and not path.exists():
         return ()
     check_store(uri)
-    from mlflow.exceptions import MlflowException
-
     query = f"tags.`{names.KIND}` = 'trial' AND attributes.status = 'FINISHED'"
-    try:
+    with answering(uri):
         return tuple(_runs(open_client(uri), query))
-    except MlflowException as error:
-        raise UserError(f"cannot read {uri}: {first_line(error)}") from None
 
 
 def read_curves(uri: str, run_ids: Iterable[str], key: str) -> Mapping[str, Curve]:
@@ -168,13 +160,9 @@ def read_curves(uri: str, run_ids: Iterable[str], key: str) -> Mapping[str, Curv
         UserError: there is no such store, or it does not answer.
     """
     check_store(uri)
-    from mlflow.exceptions import MlflowException
-
-    try:
+    with answering(uri):
         client = open_client(uri)
         return {run_id: _curve(client, run_id, key) for run_id in run_ids}
-    except MlflowException as error:
-        raise UserError(f"cannot read {uri}: {first_line(error)}") from None
 
 
 def check_store(uri: str) -> None:

@@ -146,6 +146,26 @@ def answering(uri: str) -> Iterator[None]:
         raise UserError(f"{uri} does not answer: {first_line(error)}") from None
 
 
+@contextmanager
+def fetching(run_id: str) -> Iterator[None]:
+    """Turn whatever keeps a run's artifacts from being fetched into one clear message.
+
+    They may lie anywhere (S3, WebDAV, ...), and what reaches them fails in its own way: a library
+    that is not installed, credentials that are missing, a name that is not known. The store's URI,
+    which may hold a password, is not in the message: reports show it.
+
+    Raises:
+        UserError: they cannot be fetched.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"artifacts of run {run_id} cannot be fetched: {reason}") from None
+
+
 def _pages(search: Callable[[str | None], PagedList[Entity]]) -> Iterator[Entity]:
     """Yield what a search finds, page after page; it is given the token of each page."""
     page = search(None)

@@ -13,7 +13,7 @@ from pathlib import Path
 from sweep.spec.trial import Trial
 from sweep.tracking import names
 from sweep.tracking.handover import fetch_finished
-from sweep.tracking.store import answering, open_client
+from sweep.tracking.store import answering, fetching, open_client
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class WeightStore:
         uri: of the store.
 
     Raises:
-        UserError: the store does not answer; its methods raise the same.
+        UserError: the store does not answer; its methods raise the same, also where artifacts
+            cannot be fetched.
     """
 
     def __init__(self, uri: str) -> None:
@@ -44,12 +45,7 @@ class WeightStore:
 
     def kept(self, run_ids: Mapping[int, str]) -> dict[int, str]:
         """Return of the runs of some seeds those that keep weights."""
-        with answering(self.uri):
-            return {
-                seed: run_id
-                for seed, run_id in run_ids.items()
-                if self._client.list_artifacts(run_id, names.CHECKPOINTS)
-            }
+        return {seed: run_id for seed, run_id in run_ids.items() if self._keeps(run_id)}
 
     def fetch(self, run_id: str, folder: Path) -> BestWeights | None:
         """Copy the best weights of a run into a folder.
@@ -58,7 +54,12 @@ class WeightStore:
         """
         with answering(self.uri):
             finished = fetch_finished(self._client, self._client.get_run(run_id))
-            if finished is None:
-                return None
+        if finished is None:
+            return None
+        with fetching(run_id):
             fetched = self._client.download_artifacts(run_id, names.CHECKPOINTS, str(folder))
         return BestWeights(finished.trial, int(finished.result["best_epoch"]), Path(fetched))
+
+    def _keeps(self, run_id: str) -> bool:
+        with fetching(run_id):
+            return bool(self._client.list_artifacts(run_id, names.CHECKPOINTS))

@@ -20,8 +20,8 @@ def test_processor_is_named_as_linux_names_it(
     assert processor() == "A: B 3000"
 
 
-def test_environment_of_a_cpu() -> None:
-    torch.set_num_threads(1)
+def test_environment_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)
     around = environment(torch.device("cpu"))
     assert around["device"] == f"CPU {platform.machine()}, 1 thread"
     assert around["cuda"] is None

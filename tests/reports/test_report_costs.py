@@ -32,6 +32,7 @@ COST = Cost(
     load=1.5,
     measured="2026-01-02T00:00:00+00:00",
     run_id="m",
+    experiment_id="1",
 )
 SLOW = replace(COST, device="CPU Y", latency_ms=99.0, measured="2026-01-01T00:00:00+00:00")
 
@@ -43,7 +44,11 @@ def run(run_id: str, attention: str, seed: int) -> RunRecord:
 
 def measurement(attention: str, cost: Cost = COST) -> RunRecord:
     """A run as sweep.tracking.measurements writes it."""
-    params = {names.PRECISION: cost.precision, names.BATCH_SIZE: str(cost.throughput_batch_size)}
+    params = {
+        names.PRECISION: cost.precision,
+        names.BATCH_SIZE: str(cost.throughput_batch_size),
+        names.CHANNELS_LAST: str(cost.channels_last),
+    }
     tags = {
         names.DEVICE: cost.device,
         names.HOST: cost.host,
@@ -54,10 +59,10 @@ def measurement(attention: str, cost: Cost = COST) -> RunRecord:
     }
     metrics = {
         "params_true": 11e6,
-        "latency_ms": cost.latency_ms,
-        "latency_iqr_ms": cost.latency_iqr_ms,
-        "images_per_second": cost.images_per_second,
-        "images_per_second_iqr": cost.images_per_second_iqr,
+        "forward_latency_ms": cost.latency_ms,
+        "forward_latency_iqr_ms": cost.latency_iqr_ms,
+        "forward_images_per_second": cost.images_per_second,
+        "forward_images_per_second_iqr": cost.images_per_second_iqr,
         "forward_peak_gib": cost.peak_memory_gib,
     }
     model = {"backbone": "resnet18", "attention": attention}
@@ -72,7 +77,8 @@ def test_every_seed_has_the_cost_of_its_model() -> None:
     assert costs == {"a": (COST,), "b": (COST,), "c": ()}
     assert last_costs(costs) == {"a": COST, "b": COST}
     assert cost_notes(costs) == (
-        "1 trial without a measured cost of the model: `sweep profile` measures it",
+        "1 trial without a measured cost of the model: `sweep profile` measures it, or says why "
+        "it cannot",
     )
 
 
@@ -92,6 +98,14 @@ def test_costs_are_of_one_setting_and_others_are_told() -> None:
         "latency was measured in 2 settings: CPU Y, fp32, torch 2.9.0, batches of 32; GPU X, fp32,"
     )
     assert missing.startswith("1 trial without")
+
+
+def test_memory_formats_do_not_compare() -> None:
+    last = replace(COST, channels_last=True, measured="2026-01-03T00:00:00+00:00")
+    costs = study_costs(TRIALS, [measurement("none"), measurement("none", last)])
+    assert costs["a"] == (COST, last)
+    assert last_costs(costs)["a"] == last
+    assert "; GPU X, fp32, channels_last, torch 2.9.0, batches" in cost_notes(costs)[0]
 
 
 def test_what_was_not_measured_side_by_side_is_told() -> None:

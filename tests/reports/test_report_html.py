@@ -7,6 +7,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -17,6 +18,7 @@ from reports.rows import StudyRows, TrialRow
 from reports.summary import summarise
 from reports.tables.base import MEANINGS, Cell, Column, Section, Table
 from tests.reports.conftest import HOSTILE
+from tests.reports.test_report_costs import COST
 
 LOADED = {"src", "srcset", "data", "poster", "action"}
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -191,6 +193,17 @@ def test_links_to_one_run_to_several_and_to_more_than_can_be_compared(
     assert "?searchFilter=" in (made.link([str(number) for number in range(101)]) or "")
     assert page(server=None).link(["run-SE-0"]) is None
     assert "Numbers link to no MLflow runs" in Parsed(render(page(server=None))).words
+
+
+def test_a_measurement_of_another_sweep_is_in_its_experiment(
+    page: Callable[..., Page], trial: Callable[..., TrialRow]
+) -> None:
+    own, others = COST, replace(COST, run_id="theirs", experiment_id="7")
+    made = page([trial("baseline", 0, cost=own, costs=(others, own))])
+    root = "http://127.0.0.1:5000/#/experiments"
+    assert made.link(["theirs"]) == f"{root}/7/runs/theirs"
+    assert made.link(["m"]) == f"{root}/1/runs/m"
+    assert made.link(["parent"]) == f"{root}/1/runs/parent"
 
 
 def test_an_svg_takes_the_colours_of_the_page_and_a_name_of_its_own() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
 from sweep.errors import UserError
+from sweep.lock import Lock
 from sweep.tracking import names, store
 from sweep.tracking.delivery import run_params
 from sweep.tracking.measurements import (
@@ -21,7 +23,8 @@ from sweep.tracking.measurements import (
     key_of_trial,
     write_measurements,
 )
-from sweep.tracking.reading import RunRecord, read_finished, read_study
+from sweep.tracking.pages import MEANINGS
+from sweep.tracking.reading import RunRecord, read_curves, read_finished, read_study
 from sweep.tracking.removal import remove_runs
 from sweep.tracking.store import open_client
 from tests.test_ledger import TRIAL
@@ -75,11 +78,23 @@ def test_what_is_written_is_read(uri: str, parent: str) -> None:
     (run,) = record.measurements
     (trial,) = record.trials
     found = costs_by_model(record.measurements)
-    assert found == {key_of_run(trial): (replace(COST, run_id=run.run_id),)}
+    assert found == {
+        key_of_run(trial): (replace(COST, run_id=run.run_id, experiment_id=run.experiment_id),)
+    }
     assert key_of_trial(TRIAL, PARAMETERS) == key_of_run(run)
     assert run.status == "FINISHED"
     assert run.tags["mlflow.parentRunId"] == parent
-    assert run.metrics["params_true"] == PARAMETERS
+    assert run.metrics == {
+        "params_true": PARAMETERS,
+        "macs": 5,
+        "forward_latency_ms": 1.25,
+        "forward_latency_iqr_ms": 0.5,
+        "forward_images_per_second": 2000,
+        "forward_images_per_second_iqr": 125,
+        "forward_peak_gib": 0.375,
+    }
+    documented = {name for names_ in MEANINGS for name in names_.split(", ")}
+    assert run.metrics.keys() <= documented
     assert "seed" not in run.params
 
 
@@ -91,12 +106,13 @@ def test_other_readers_do_not_take_it_for_a_trial(uri: str, parent: str) -> None
 
 
 def test_latest_of_each_setting_counts(uri: str, parent: str) -> None:
-    half = replace(COST, precision="bf16")
+    half = replace(COST, precision="bf16", channels_last=True)
     anew = replace(COST, latency_ms=2.0, measured="2026-01-03T00:00:00+00:00")
     for cost in (COST, half, anew):
         write_measurements(uri, "small", parent, [model(cost)])
     (costs,) = costs_by_model(read_study(uri, "small").measurements).values()
     assert [(cost.precision, cost.latency_ms) for cost in costs] == [("bf16", 1.25), ("fp32", 2.0)]
+    assert [cost.channels_last for cost in costs] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -175,5 +191,23 @@ def test_measurements_that_another_sweep_uses_go_over_to_it(uri: str, parent: st
 
 
 def test_store_that_fails_is_told(uri: str) -> None:
-    with pytest.raises(UserError, match=r"cannot write to .*missing"):
+    with pytest.raises(UserError, match=r"does not answer: .*missing"):
         write_measurements(uri, "small", "missing", [model()])
+
+
+def test_store_that_is_opened_by_others_for_too_long_is_told(
+    uri: str, parent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(_: Lock, seconds: float) -> bool:
+        return False
+
+    monkeypatch.setattr(Lock, "wait", busy)
+    uses: list[Callable[[], object]] = [
+        lambda: write_measurements(uri, "small", parent, [model()]),
+        lambda: read_study(uri, "small"),
+        lambda: read_finished(uri),
+        lambda: read_curves(uri, [parent], "val_top1"),
+    ]
+    for use in uses:
+        with pytest.raises(UserError, match=r"does not answer: .* is opened by another command"):
+            use()
