@@ -34,6 +34,7 @@ SEQUENTIAL = (
     "How many seeds there are was decided by a sequential test on the way: the answers above "
     "account for that, the spreads, intervals, p-values and the bold print do not."
 )
+UNENDED = "the sweep has not ended: more trials may come, and change what is said here"
 BASELINE = "none"
 """The attention module that is none."""
 NESTED = {
@@ -179,6 +180,7 @@ def study_rows(record: StudyRecord) -> StudyRows:
             *answers,
             *([SEQUENTIAL] if answers else []),
             *notes,
+            *([UNENDED] if record.parent.status == "RUNNING" else []),
             *cost_notes(costs),
             *_passed_on(left_out),
             *_undescribed(len(record.trials) - len(described)),

@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 
 from reports.configs import ConfigRow
 from reports.rows import BASELINE
+from sweep.registry import ATTENTION
 from sweep.tasks.base import Metric
 
 STYLE = Path(__file__).parents[1] / "sweep.mplstyle"
@@ -53,11 +54,16 @@ class Look(NamedTuple):
 
 
 def looks(families: Iterable[str]) -> dict[str, Look]:
-    """Return colour and marker of each module, from the registered names of all in the report."""
-    modules = sorted(set(families) - {BASELINE})
+    """Return colour and marker of each module, by its registered name: the same in every report.
+
+    Modules that are not registered here follow those that are.
+    """
+    shown, known = set(families), ATTENTION.names()
+    modules = [name for name in (*known, *sorted(shown - set(known))) if name != BASELINE]
     found = {
-        family: Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])
-        for i, family in enumerate(modules)
+        name: Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])
+        for i, name in enumerate(modules)
+        if name in shown
     }
     return {BASELINE: Look(INK, "o"), **found}
 

@@ -93,8 +93,8 @@ def _parent(path: Path, rows: list[Row]) -> Row:
     if len(parents) != 1:
         found = ", ".join(row.get(("tags", names.STUDY), "?") for row in parents) or "none"
         raise UserError(
-            f"{path}: a report needs the parent run of its sweep, and only that: the one that has "
-            f"'sweep' as {names.KIND}. Here: {found}"
+            f"{path}: a report needs the one run of its sweep itself ({names.KIND} is 'sweep') "
+            f"beside those of the trials; export its whole experiment, once. Here: {found}"
         )
     (parent,) = parents
     _require(OF_STUDY, parent, f"{path}: the parent run has no")
@@ -125,6 +125,8 @@ def _cells(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is no CSV file: {error}") from None
+    if not headings:
+        raise UserError(f"{path} is empty")
     for number, line in enumerate(lines, start=1):
         if len(line) != len(headings):
             raise UserError(
@@ -162,7 +164,11 @@ def _is_number(text: str) -> bool:
 
 def _require(needed: Iterable[Column], known: Container[Column], problem: str) -> None:
     """Refuse what lacks columns; the message begins with ``problem``."""
-    missing = [f"{kind}.{name}" for kind, name in needed if (kind, name) not in known]
+    missing = [
+        name if kind == "run" else f"{kind}.{name}"
+        for kind, name in needed
+        if (kind, name) not in known
+    ]
     if missing:
         raise UserError(
             f"{problem} {', '.join(missing)}; what is needed is written by "

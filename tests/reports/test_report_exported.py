@@ -173,7 +173,7 @@ def _set(name: str, value: str) -> Callable[[list[dict[str, str]]], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_without_parent, r"has 'sweep' as sweep\.kind\. Here: none"),
+        (_without_parent, r"export its whole experiment, once\. Here: none"),
         (_two_parents, r"Here: small, second"),
         (_without("sweep.kind"), r"no column tags\.sweep\.kind;"),
         (_without("seed"), r"no column params\.seed; what is needed is written by"),
@@ -201,9 +201,9 @@ def test_a_metric_that_is_no_number_is_named(store: str, tmp_path: Path) -> None
     ("content", "message"),
     [
         (None, r"^cannot read .*no\.csv: No such file or directory$"),
-        (b"", r"no\.csv: no column run\.run_id, run\.status, tags\.sweep\.kind"),
+        (b"", r"no\.csv is empty"),
         (b"\xff\xfe", r"no\.csv is no CSV file: 'utf-8' codec"),
-        (b"a,b\n1,2\n", r"no\.csv: no column run\.run_id"),
+        (b"a,b\n1,2\n", r"no\.csv: no column run_id, status, tags\.sweep\.kind"),
         (b"a,b\n1\n", r"no\.csv: run 1 has 1 cells, and there are 2 columns"),
     ],
 )

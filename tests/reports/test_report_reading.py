@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Metric
 
-from reports.rows import study_rows, trials_frame
+from reports.rows import UNENDED, study_rows, trials_frame
 from sweep.errors import UserError
 from sweep.orchestration.record import _short_list
 from sweep.tracking import names
@@ -42,7 +42,7 @@ def test_rows_are_typed(store: str) -> None:
     assert trial.versions == {"torch": "2.9"}
     assert trial.score("top1") == 0.95
     assert rows.compared.name == "top1"
-    assert rows.notes == ()
+    assert rows.notes == (UNENDED,)
     assert (trial.experiment_id, rows.experiment_id) == ("2", "1")  # another sweep made its run
 
 
