@@ -30,6 +30,7 @@ def index(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
 def tab(open_tab: Callable[..., Tab], index: str) -> Iterator[Tab]:
     tab = open_tab(index, viewport={"width": 1300, "height": 900})
     yield tab
+    tab.page.close()  # or it complains after it was asked
     tab.complaints[:] = _unexpected(tab.complaints)
 
 
