@@ -54,18 +54,26 @@ class Look(NamedTuple):
 
 
 def looks(families: Iterable[str]) -> dict[str, Look]:
-    """Return colour and marker of each module, by its registered name: the same in every report.
+    """Return colour and marker of each module, by its registered name.
 
-    Modules that are not registered here follow those that are.
+    A module looks the same in every report, unless another one that is shown has its colour or its
+    marker, and a free one is left. Modules that are not registered here follow those that are.
     """
     shown, known = set(families), ATTENTION.names()
     modules = [name for name in (*known, *sorted(shown - set(known))) if name != BASELINE]
-    found = {
-        name: Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])
-        for i, name in enumerate(modules)
-        if name in shown
-    }
-    return {BASELINE: Look(INK, "o"), **found}
+    found = {BASELINE: Look(INK, "o")}
+    for place, name in enumerate(modules):
+        if name in shown:
+            taken = found.values()
+            colour = _free(COLOURS, place, [look.colour for look in taken])
+            found[name] = Look(colour, _free(MARKERS, place, [look.marker for look in taken]))
+    return found
+
+
+def _free(choices: Sequence[str], place: int, taken: Sequence[str]) -> str:
+    """Return the choice of a place, or the next one that is free; where none is, its own."""
+    turned = [choices[(place + step) % len(choices)] for step in range(len(choices))]
+    return next((choice for choice in turned if choice not in taken), turned[0])
 
 
 def looks_of(configs: Iterable[ConfigRow]) -> dict[str, Look]:

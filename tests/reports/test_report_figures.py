@@ -34,8 +34,11 @@ def test_42_modules_differ_in_colour_or_marker() -> None:
     assert (found["none"].marker, len(COLOURS) * len(MARKERS)) == ("o", 42)
 
 
-def test_a_look_depends_on_the_modules_of_a_report_alone() -> None:
+def test_a_module_looks_the_same_in_every_report_without_a_clash() -> None:
     assert looks(["se", "none", "ela"]) == looks(["ela", "se", "se"])
+    assert looks(["ela", "se"])["ela"] == looks(["ca", "ela", "ema"])["ela"]
+    found = looks(["ca", "cbam", "eca", "ela", "sa", "se"])  # CA and SA would share a colour
+    assert all(a[0] != b[0] and a[1] != b[1] for a, b in itertools.combinations(found.values(), 2))
 
 
 @pytest.mark.parametrize("names", list(itertools.combinations(("#000000", *COLOURS), 2)))
