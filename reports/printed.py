@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from reports.stats import LEVEL, MOST_SEEDS, Interval, Spread
 from reports.tables.base import MISSING, Cell, Mark
 from sweep.tasks.base import Metric
+
+GIGA_FROM = 1e9
+"""MACs from which a table counts in G."""
 
 
 def with_minus(text: str) -> str:
@@ -99,3 +103,15 @@ def spread_cell(
 def seeds_text(seeds: int) -> str:
     """Return a number of seeds that are needed ("about 9", "more than 1,000")."""
     return f"about {seeds}" if seeds <= MOST_SEEDS else f"more than {MOST_SEEDS:,}"
+
+
+def in_giga(macs: Iterable[int | None]) -> bool:
+    """Tell whether a table counts MACs in G, and not in M."""
+    return max((count or 0 for count in macs), default=0) >= GIGA_FROM
+
+
+def scaled(value: float | None, by: float, decimals: int, runs: tuple[str, ...] = ()) -> Cell:
+    """Return the cell of a number that is printed in units of ``by``."""
+    if value is None:
+        return Cell(text=MISSING)
+    return Cell(text=f"{value / by:.{decimals}f}", sort=value / by, runs=runs)

@@ -214,7 +214,8 @@ def trials_frame(trials: Iterable[TrialRow]) -> pd.DataFrame:
 def _several(trial: TrialRow, part: str) -> Mapping[str, Value]:
     """Return a field of a row that is several columns."""
     if part != "cost":
-        return getattr(trial, part)  # type: ignore[no-any-return]
+        mapping: Mapping[str, Value] = getattr(trial, part)
+        return mapping
     cost = vars(trial.cost) if trial.cost is not None else {}
     return {
         key: value

@@ -87,7 +87,11 @@ class Source:
             )
 
     def _is_member(self, model: ModelMaps) -> bool:
-        return model.run_id in {run.run_id for run in self.record.trials}
+        return model.run_id in self._members
+
+    @cached_property
+    def _members(self) -> frozenset[str]:
+        return frozenset(run.run_id for run in self.record.trials)
 
     @cached_property
     def _space(self) -> str | UserError | None:

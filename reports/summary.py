@@ -66,14 +66,12 @@ def summarise(rows: StudyRows, configs: Sequence[ConfigRow]) -> Summary:
 def _answer(contrasts: Sequence[Contrast]) -> str:
     if not contrasts:
         return ""
-    better = [f"{_called(c.config)} ({c.config.group})" for c in contrasts if c.better is c.config]
+    better = [f"{c.config.name} ({c.config.group})" for c in contrasts if c.better is c.config]
     tested = sum(c.p is not None for c in contrasts)
     of = f"{tested} of {_plural(len(contrasts), 'comparison')} could be tested"
     if not better:
         return f"No configuration is shown to improve on its baseline ({of})."
-    more = len(better) - NAMED
-    named = ", ".join(better[:NAMED]) + (f" and {more} more" if more > 0 else "")
-    return f"Shown to improve on the baseline: {named} ({of})."
+    return f"Shown to improve on the baseline: {_few(better)} ({of})."
 
 
 def sentence(contrast: Contrast, aside: str = "") -> str:
@@ -226,9 +224,13 @@ def _called(config: ConfigRow) -> str:
 
 
 def _named(configs: Sequence[ConfigRow]) -> str:
-    names = [_called(config) for config in configs[:NAMED]]
-    more = len(configs) - NAMED
-    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
+    return _few([_called(config) for config in configs])
+
+
+def _few(names: Sequence[str]) -> str:
+    """Return the first of many names, and how many more there are."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _size(contrast: Contrast) -> str:
@@ -269,7 +271,7 @@ def _plus_minus(found: Spread, metric: Metric, unit: str, sign: str = "") -> str
 def _trials(rows: StudyRows) -> str:
     count = len(rows.trials)
     ended = Counter(trial.status for trial in rows.trials)
-    scoreless = sum(t.status == "done" and t.score(rows.compared.name) is None for t in rows.trials)
+    scoreless = _scoreless(rows)
     aside = f" ({scoreless} without a finite {metric_name(rows.compared)})" if scoreless else ""
     parts = [f"{ended['done']} done{aside}", f"{ended['failed']} failed"]
     parts += [f"{ended['stopped']} stopped early"] if ended["stopped"] else []
@@ -284,6 +286,11 @@ def _trials(rows: StudyRows) -> str:
     )
 
 
+def _scoreless(rows: StudyRows) -> int:
+    """Return how many trials finished without a finite number."""
+    return sum(t.status == "done" and t.score(rows.compared.name) is None for t in rows.trials)
+
+
 def _refused(rows: StudyRows) -> str:
     if not rows.refused and not rows.refused_complete:
         return "what was refused is unknown"
@@ -296,11 +303,10 @@ def _warnings(rows: StudyRows, groups: Mapping[str, Sequence[ConfigRow]]) -> lis
     if not rows.trials:
         left_out = "No whole trial of this study can be reported yet."
         warnings.append(left_out if rows.notes else "No trial of this study has started.")
-    infinite = sum(t.status == "done" and t.score(rows.compared.name) is None for t in rows.trials)
-    if infinite:
+    if scoreless := _scoreless(rows):
         name = metric_name(rows.compared)
         warnings.append(
-            f"{_plural(infinite, 'finished trial')} without a finite {name}: in no mean."
+            f"{_plural(scoreless, 'finished trial')} without a finite {name}: in no mean."
         )
     for group, configs in groups.items():
         warnings += [f"{group}: {text}." for text in _gaps(configs, rows)]

@@ -147,12 +147,14 @@ def caption(rows: StudyRows, configs: Sequence[ConfigRow], histories: Mapping[st
     """
     metric = rows.compared
     wanted = [c for members in by_group(configs).values() for c in chosen(members, metric)]
-    left_out = [config for config in configs if config not in wanted]
-    without = [config for config in wanted if mean_curve(config, metric, histories) is None]
+    drawn = {id(c) for c in wanted if mean_curve(c, metric, histories) is not None}
+    among = {id(config) for config in wanted}
+    left_out = [config for config in configs if id(config) not in among]
+    without = [config for config in wanted if id(config) not in drawn]
     fewer = [
         config
         for config in wanted
-        if config not in without and any(not histories.get(t.run_id) for t in _finished(config))
+        if id(config) in drawn and any(not histories.get(t.run_id) for t in _finished(config))
     ]
     return (
         f"Validation {metric.label} after every epoch, mean over the seeds of finished trials; "

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from reports.configs import ConfigRow, by_group
 from reports.costs import cost_notes, setting_text
+from reports.printed import in_giga, scaled
 from reports.rows import StudyRows
 from reports.tables.base import MISSING, Cell, Column, Section, Table
-from reports.tables.scores import in_giga, scaled
 from sweep.tracking.measurements import Cost
 
 
@@ -31,7 +31,7 @@ def cost_table(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
     if not costs:
         return None
     units = Units(
-        giga_macs=in_giga(configs),
+        giga_macs=in_giga(config.macs for config in configs),
         gib=any(cost.peak_memory_gib >= 1 for cost in costs),
     )
     several = len({cost.key for cost in costs}) > 1

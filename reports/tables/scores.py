@@ -7,22 +7,18 @@ per second have columns where they were measured.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reports.comparisons import Standing, standings
 from reports.configs import ConfigRow, by_group, paired_runs
 from reports.costs import setting_text
 from reports.facts import chosen, common, devices, recipes, seeds
-from reports.printed import metric_name, spread_cell, unit, unit_of_change
+from reports.printed import in_giga, metric_name, scaled, spread_cell, unit, unit_of_change
 from reports.rows import STATUSES, StudyRows
 from reports.stats import Spread
 from reports.tables.base import MISSING, Cell, Column, Mark, Section, Table
 from sweep.tasks.base import Metric
-
-GIGA_FROM = 1e9
-"""MACs from which a table counts in G."""
-
 
 OF_COST = ("latency_ms", "images_per_second", "throughput_batch_size", "precision", "device")
 """Fields of a measured cost that a record has; cost.csv has all."""
@@ -31,7 +27,7 @@ OF_COST = ("latency_ms", "images_per_second", "throughput_batch_size", "precisio
 def scores(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table:
     """Return the table of all configurations."""
     metrics = printed_metrics(rows)
-    giga = in_giga(configs)
+    giga = in_giga(config.macs for config in configs)
     timed = any(config.cost is not None for config in configs)
     marks = _marks(standings(configs, rows.compared))
     columns = _Columns(rows, metrics, giga, timed, marks)
@@ -158,18 +154,6 @@ def _why_not(config: ConfigRow) -> str:
     words = {"done": "no score", "stopped": "stopped early"}
     status = found.pop()
     return MISSING if found else words.get(status, status)
-
-
-def in_giga(configs: Iterable[ConfigRow]) -> bool:
-    """Tell whether a table counts MACs in G, and not in M."""
-    return max((config.macs or 0 for config in configs), default=0) >= GIGA_FROM
-
-
-def scaled(value: float | None, by: float, decimals: int, runs: tuple[str, ...] = ()) -> Cell:
-    """Return the cell of a number that is printed in units of ``by``."""
-    if value is None:
-        return Cell(text=MISSING)
-    return Cell(text=f"{value / by:.{decimals}f}", sort=value / by, runs=runs)
 
 
 def _marks(standing: Mapping[str, Standing]) -> dict[int, Mark]:

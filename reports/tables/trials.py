@@ -10,6 +10,8 @@ from reports.rows import StudyRows, TrialRow
 from reports.tables.base import MISSING, Cell, Column, Section, Table
 from sweep.tasks.base import Metric
 
+OF_NAMES = (Column(title="Method"), Column(title="Backbone"), Column(title="Seed", kind="number"))
+OF_IDS = (Column(title="Trial"), Column(title="MLflow run"))
 NOT_FINITE = "not a finite number"
 SHORT_ID = 8
 """Characters of a run's id that a table shows; its link has all."""
@@ -23,13 +25,10 @@ def all_trials(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
         name="trials",
         title="All trials",
         columns=(
-            Column(title="Method"),
-            Column(title="Backbone"),
-            Column(title="Seed", kind="number"),
+            *OF_NAMES,
             Column(title=metric_name(metric), unit=unit(metric), kind="number"),
             Column(title="State"),
-            Column(title="Trial"),
-            Column(title="MLflow run"),
+            *OF_IDS,
         ),
         rows=[
             (*_names(config, trial), _score(trial, metric), _state(trial), *_ids(trial))
@@ -47,13 +46,10 @@ def without_result(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | Non
         name="without-result",
         title="Trials without a result",
         columns=(
-            Column(title="Method"),
-            Column(title="Backbone"),
-            Column(title="Seed", kind="number"),
+            *OF_NAMES,
             Column(title="State"),
             Column(title="Reason"),
-            Column(title="Trial"),
-            Column(title="MLflow run"),
+            *OF_IDS,
         ),
         rows=[
             (*_names(config, trial), _state(trial), Cell(text=_reason(config, trial)), *_ids(trial))

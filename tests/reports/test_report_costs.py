@@ -15,20 +15,17 @@ from reports.tables.cost import cost_table
 from sweep.tracking import names
 from sweep.tracking.measurements import Cost
 from sweep.tracking.reading import RunRecord
+from tests.tracking.test_measurements import COST as MEASURED
 
 TORCH = "2.9.0"
-COST = Cost(
+COST = replace(
+    MEASURED,
     device="GPU X",
     versions={"torch": TORCH},
-    precision="fp32",
-    throughput_batch_size=32,
     latency_ms=1.234,
     latency_iqr_ms=0.056,
     images_per_second=2000.4,
-    images_per_second_iqr=125.0,
     peak_memory_gib=0.5,
-    host="here",
-    cores=2,
     load=1.5,
     measured="2026-01-02T00:00:00+00:00",
     run_id="m",

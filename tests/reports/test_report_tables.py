@@ -25,8 +25,8 @@ from reports.tables.cost import cost_table
 from reports.tables.effects import effects_table
 from reports.tables.scores import scores
 from reports.tables.trials import all_trials, refused, without_result
-from sweep.tracking.measurements import Cost
 from tests.reports.conftest import Example
+from tests.tracking.test_measurements import COST as MEASURED
 
 DOCUMENT = (
     r"\documentclass{article}\usepackage{booktabs,graphicx,siunitx}"
@@ -105,22 +105,7 @@ def test_latex_has_words_where_there_is_more_than_a_number() -> None:
     assert r"\textless{}0.001 & 0.5 \\" in text
 
 
-COST = Cost(
-    device="CPU Y",
-    versions={"torch": "2.9"},
-    precision="fp32",
-    throughput_batch_size=32,
-    latency_ms=1.25,
-    latency_iqr_ms=0.5,
-    images_per_second=2000.0,
-    images_per_second_iqr=10.0,
-    peak_memory_gib=0.25,
-    host="h",
-    cores=2,
-    load=0.1,
-    measured="2026-01-01T00:00:00",
-    run_id="cost-run",
-)
+COST = replace(MEASURED, device="CPU Y", versions={"torch": "2.9"}, run_id="cost-run")
 
 
 def validated(make: Callable[..., TrialRow], label: str, scores: Sequence[float]) -> list[TrialRow]:
