@@ -24,7 +24,7 @@ bench: $(STAMP)  ## ratios measured side by side in one run
 	$(BIN)/python -m benchmarks
 
 lock: $(STAMP)  ## pin the newest versions that pyproject.toml allows, with hashes
-	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --extra server --group dev --universal --generate-hashes \
 		--no-emit-index-url --no-header --upgrade --quiet --output-file requirements.lock
 
 clean:
