@@ -22,6 +22,7 @@ import psutil
 
 from sweep.ledger import Ledger
 from sweep.orchestration.attempt import Job, Outcome
+from sweep.study import Study
 from sweep.training.loop import EpochReport
 
 EARLY = 100
@@ -89,7 +90,7 @@ def plain_tune(trials: int) -> dict[str, float]:
             gauge()
 
     with tempfile.TemporaryDirectory() as folder:
-        runner = ray_tune.RayRunner(Path(folder), Path(folder) / "ray")
+        runner = ray_tune.RayRunner(Study(Path(folder), "bench"))
         tune.Tuner(
             tune.with_resources(Nothing, {"cpu": 1}),
             param_space={"number": tune.grid_search(list(range(trials)))},
@@ -108,7 +109,7 @@ def plain_tune(trials: int) -> dict[str, float]:
 def with_sweep(trials: int) -> dict[str, float]:
     """Run the trials as a sweep, up to their delivery to MLflow."""
     from sweep.orchestration import ray_tune
-    from sweep.orchestration.run import run_sweep, running
+    from sweep.orchestration.run import Where, run_sweep, running
     from sweep.plan import make_plan
     from sweep.spec.load import load_space
     from sweep.study import Study
@@ -136,7 +137,7 @@ def with_sweep(trials: int) -> dict[str, float]:
         open_client(f"sqlite:///{folder}/mlflow.db").search_experiments()
         plan = make_plan(space)
         with running(Study(Path(folder), plan.study), wait=False, tell=print):
-            run_sweep(space, plan, "", Path(folder), runner="ray", listener=_Counting(gauge))
+            run_sweep(space, plan, "", Path(folder), where=Where("ray"), listener=_Counting(gauge))
     return gauge.result()
 
 

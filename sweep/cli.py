@@ -46,6 +46,23 @@ wait_option = click.option(
     "--wait", is_flag=True, help="If another command runs the sweep, wait until it ends."
 )
 spec_argument = click.argument("spec", type=click.Path(path_type=Path))
+
+
+def _check_attached(_context: object, _option: object, address: str | None) -> str | None:
+    """Refuse the address of something else than the head of a Ray cluster."""
+    if address is None or address == "auto":
+        return address
+    if address.startswith(("http://", "https://")):
+        raise UserError(
+            f"--address {address}: that is of Ray's Jobs API; `sweep submit` takes it. To run on "
+            "a node of the cluster: auto, or HOST:PORT of its head"
+        )
+    host, colon, port = address.rpartition(":")
+    if "://" in address or not (host and colon and port.isdigit()):
+        raise UserError(f"--address {address}: allowed are auto, or HOST:PORT of a cluster's head")
+    return address
+
+
 overrides_argument = click.argument("overrides", nargs=-1, metavar="[FIELD=VALUE]...")
 
 
@@ -64,8 +81,18 @@ def cli() -> None:
 @working_folder
 @runner_option
 @wait_option
+@click.option(
+    "--address",
+    callback=_check_attached,
+    help="Ray cluster that this machine is a node of: 'auto', or HOST:PORT of its head.",
+)
 def run(
-    spec: Path, overrides: tuple[str, ...], folder: Path, runner: RunnerKind, wait: bool
+    spec: Path,
+    overrides: tuple[str, ...],
+    folder: Path,
+    runner: RunnerKind,
+    wait: bool,
+    address: str | None,
 ) -> None:
     """Run what a sweep is missing.
 
@@ -75,9 +102,11 @@ def run(
     """
     from sweep.study import plan_key
 
+    if address is not None and runner == "inline":
+        raise UserError("--address is of a Ray cluster; --runner inline trains in this process")
     key = plan_key(spec, overrides)
     if not _nothing_to_do(spec, overrides, key, folder):
-        _run(spec, overrides, key, folder, runner, wait=wait)
+        _run(spec, overrides, key, folder, runner, wait=wait, address=address)
 
 
 @cli.command()
@@ -688,6 +717,7 @@ def _run(
     runner: RunnerKind,
     *,
     wait: bool,
+    address: str | None = None,
 ) -> None:
     """Run what is missing of a search space, show it, and exit as it ended."""
     import signal
@@ -697,7 +727,8 @@ def _run(
     from sweep.display import Display
     from sweep.ledger import Ledger
     from sweep.lengthen import beginnings
-    from sweep.orchestration.run import dataset_root, missing, run_sweep, running
+    from sweep.orchestration.machine import dataset_root
+    from sweep.orchestration.run import Where, missing, run_sweep, running
     from sweep.plan import make_plan
     from sweep.printing import (
         expected_trials,
@@ -720,10 +751,11 @@ def _run(
         todo = missing(plan, Ledger(folder), scheduled=scheduled) if plan is not None else []
         console.print(what_runs(space, plan, len(todo)))
         show_lengthened(beginnings(todo, Ledger(folder)).values(), console)
-        if todo or plan is None:
+        if address is None and (todo or plan is None):
             dataset_root(space)  # a missing data set is told before anything is shown to run
         with Display(todo, space.metric, console, expected_trials(space)) as display:
-            summary = run_sweep(space, plan, key, folder, runner=runner, listener=display)
+            where = Where(runner, address)
+            summary = run_sweep(space, plan, key, folder, where=where, listener=display)
     show_summary(summary, folder, console)
     if summary.failures:
         sys.exit(FAILED)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import sys
 from collections import Counter
@@ -288,16 +287,15 @@ def show_disk(
     space: Space, plan: Plan, fractions: Mapping[str, float], folder: Path, console: Console
 ) -> None:
     """Print how much room the checkpoints of a plan take on the disk, and how much there is."""
-    import torch
-
+    from sweep.orchestration.machine import this_machine
     from sweep.orchestration.resources import NoRoomError, share, slots
     from sweep.training.footprint import disk_estimate
 
-    cpus, gpus = os.cpu_count() or 1, torch.cuda.device_count()
+    rooms = [this_machine()]
     try:
-        given = share(space.resources, cpus=cpus, gpus=gpus)
+        given = share(space.resources, rooms)
         packed = fractions.values() if space.resources.gpus == "auto" else ()
-        room = slots(given, packed, cpus=cpus, gpus=gpus)
+        room = slots(given, packed, rooms)
     except NoRoomError:
         room = 1  # it is to run on another machine
     at_once = min(room, space.resources.max_concurrent or room)

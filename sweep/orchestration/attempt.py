@@ -7,6 +7,7 @@ it. A failure of training is an outcome, not an exception: the process goes on w
 from __future__ import annotations
 
 import gc
+import platform
 import traceback
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 import torch
 
+from sweep.data.base import MissingDatasetError
 from sweep.errors import first_line
 from sweep.ledger import FailureKind, Ledger, Share
 from sweep.models.build import model_of
@@ -201,7 +203,8 @@ def _fvcore(trial: Trial) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {first_line(error)}"
+    where = f" (on node {platform.node()})" if isinstance(error, MissingDatasetError) else ""
+    return f"{type(error).__name__}: {first_line(error)}{where}"
 
 
 def _poisons_process(error: Exception) -> bool:

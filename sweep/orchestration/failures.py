@@ -1,6 +1,7 @@
 """Why an attempt at a trial failed, and whether another one may end better.
 
-What was lost on the way (a worker, a node, a connection: "transient") is tried again after a while;
+What was lost on the way (a worker, a node, a connection: "transient"), or is missing on one node of
+several (the data set), is tried again after a while;
 what did not fit the GPU's memory ("memory") with more of the GPU, and then in smaller pieces. On a
 full disk ("disk") the sweep ends, and goes on when there is room. Everything else is "final": the
 same would happen again.
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 
 import torch
 
+from sweep.data.base import MissingDatasetError
 from sweep.ledger import FailureKind, Share
 
 BACKOFF_SECONDS = (5.0, 15.0, 45.0, 135.0)
@@ -36,7 +38,8 @@ def failure_kind(error: BaseException) -> FailureKind:
     if any(isinstance(e, OSError) and e.errno in FULL for e in chain):
         return "disk"
     lost = any(text in str(e) for e in chain for text in LOST if isinstance(e, RuntimeError))
-    if lost or isinstance(error, MemoryError | ConnectionError | TimeoutError):
+    passing = MemoryError | ConnectionError | TimeoutError | MissingDatasetError
+    if lost or isinstance(error, passing):  # another node may have the data set
         return "transient"
     return "final"
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 
-import torch
-
 from sweep.orchestration.agenda import Agenda
 from sweep.orchestration.attempt import Job, attempt
+from sweep.orchestration.machine import dataset_root, this_machine
+from sweep.orchestration.resources import Room
+from sweep.plan import Plan
+from sweep.spec.schema import Space
 from sweep.spec.trial import Trial
 
 IDLE_SECONDS = 0.2
@@ -20,8 +21,11 @@ IDLE_SECONDS = 0.2
 class InlineRunner:
     """Runs the jobs of an agenda in its order; see ``Runner``."""
 
-    def capacity(self) -> tuple[float, float]:
-        return os.cpu_count() or 1, torch.cuda.device_count()
+    def rooms(self) -> Sequence[Room]:
+        return [this_machine()]
+
+    def locate(self, space: Space, plan: Plan) -> str | None:
+        return dataset_root(space)
 
     def pack(self, trials: Sequence[Trial]) -> Mapping[str, float]:
         return {}

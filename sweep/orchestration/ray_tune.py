@@ -26,7 +26,7 @@ from typing import Any
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints tables at any verbosity
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard files that nobody reads
-    "TUNE_MAX_PENDING_TRIALS_PG": "8",
+    "TUNE_MAX_PENDING_TRIALS_PG": "32",  # jobs that wait for a worker: the start of a large cluster
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's own experiment state; ours is the ledger
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
@@ -44,9 +44,20 @@ from sweep.errors import UserError  # noqa: E402
 from sweep.ledger import Share  # noqa: E402
 from sweep.orchestration.agenda import Agenda  # noqa: E402
 from sweep.orchestration.attempt import Job, Outcome, attempt  # noqa: E402
+from sweep.orchestration.cluster import (  # noqa: E402
+    ClusterError,
+    dataset_on_nodes,
+    join,
+    training_nodes,
+)
 from sweep.orchestration.failures import failure_kind  # noqa: E402
+from sweep.orchestration.machine import dataset_root  # noqa: E402
 from sweep.orchestration.packing import measured_fractions  # noqa: E402
+from sweep.orchestration.resources import Room  # noqa: E402
+from sweep.plan import Plan  # noqa: E402
+from sweep.spec.schema import Space  # noqa: E402
 from sweep.spec.trial import Trial  # noqa: E402
+from sweep.study import Study  # noqa: E402
 from sweep.training.loop import EpochReport  # noqa: E402
 
 RAY_RESTARTS = 3
@@ -73,20 +84,28 @@ class RayLostError(UserError, RuntimeError):
 
 
 class RayRunner:
-    """Runs the jobs of an agenda on a Ray cluster of its own on this machine; see ``Runner``.
+    """Runs the jobs of an agenda on a Ray cluster; see ``Runner``.
 
     Args:
-        folder: the working folder, for Ray's log.
-        scratch: for Tune's own files; removed in the end.
+        study: whose working folder has Ray's log, and, while it runs, Tune's own files.
+        address: of a cluster that this machine belongs to; by default one is started here.
+
+    Raises:
+        ClusterError: there is no cluster at the address, or it does not let this process in.
     """
 
-    def __init__(self, folder: Path, scratch: Path) -> None:
-        self.folder, self.scratch = folder, scratch
+    def __init__(self, study: Study, address: str | None = None) -> None:
+        self.study, self.address = study, address
+        self.folder, self.scratch = study.folder, study.scratch
         self._start()
 
-    def capacity(self) -> tuple[float, float]:
-        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+    def rooms(self) -> Sequence[Room]:
+        return training_nodes()
+
+    def locate(self, space: Space, plan: Plan) -> str | None:
+        if self.address is None:
+            return dataset_root(space)
+        return dataset_on_nodes(self.study, space, plan)
 
     def pack(self, trials: Sequence[Trial]) -> Mapping[str, float]:
         # In a process that ends with it, so that nothing of it stays on the GPU.
@@ -117,7 +136,7 @@ class RayRunner:
                 self._start()
 
     def close(self) -> None:
-        """Stop the cluster, and with it every trial that still runs."""
+        """Leave the cluster, and stop it if it is ours; every trial that still runs ends."""
         self._closed.set()
         ray.shutdown()
         shutil.rmtree(self.scratch, ignore_errors=True)
@@ -127,6 +146,8 @@ class RayRunner:
             try:
                 self._init()
                 break
+            except ClusterError:
+                raise
             except Exception as error:  # Ray has no class of its own for it
                 ray.shutdown()
                 if last:
@@ -137,6 +158,9 @@ class RayRunner:
 
     def _init(self) -> None:
         with _own_signals():
+            if self.address is not None:
+                join(self.address)
+                return
             ray.init(
                 address="local",  # never one that happens to run here
                 include_dashboard=False,

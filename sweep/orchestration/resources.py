@@ -1,49 +1,86 @@
-"""How much of a machine a trial gets."""
+"""How much of a machine, or of the nodes of a cluster, a trial gets."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from sweep.errors import UserError
 from sweep.ledger import Share
 from sweep.spec.schema import Resources
 
 
+class Room(Protocol):
+    """What one machine has; a trial runs on one, and never on parts of two."""
+
+    @property
+    def cpus(self) -> float:
+        """CPU cores."""
+
+    @property
+    def gpus(self) -> float:
+        """GPUs."""
+
+
 class NoRoomError(UserError, ValueError):
-    """A trial asks for more than the machine or cluster has; it would wait for ever."""
+    """A trial asks for more than any machine has; it would wait for ever."""
 
 
-def share(resources: Resources, *, cpus: float, gpus: float) -> Share:
-    """Return what a trial gets on a machine or cluster with so many CPU cores and GPUs.
+def share(resources: Resources, rooms: Sequence[Room]) -> Share:
+    """Return what a trial gets.
+
+    Args:
+        resources: what the search space asks for.
+        rooms: the machines that there are, at least one.
 
     Raises:
-        NoRoomError: the space asks for more than there is.
+        NoRoomError: the space asks for more than any of them has.
     """
+    cpus, gpus = (max(getattr(room, kind) for room in rooms) for kind in ("cpus", "gpus"))
     wanted = (1.0 if gpus else 0.0) if resources.gpus == "auto" else resources.gpus
     if resources.cpus > cpus:
         raise NoRoomError(
-            f"resources.cpus = {resources.cpus}: there are {cpus:g} CPU cores; "
+            f"resources.cpus = {resources.cpus}: {_there_are(cpus, 'CPU cores', rooms)}; "
             f"run with resources.cpus={int(cpus)} or fewer"
         )
     if wanted > gpus:
         raise NoRoomError(
-            f"resources.gpus = {wanted:g}: there are {gpus:g} GPUs; "
+            f"resources.gpus = {wanted:g}: {_there_are(gpus, 'GPUs', rooms)}; "
             "run with resources.gpus=auto to use what there is"
         )
-    return Share(resources.cpus, wanted)
+    given = Share(resources.cpus, wanted)
+    if not any(_fits(given.cpus, wanted, room) for room in rooms):
+        beside = max(room.cpus for room in rooms if room.gpus >= wanted)
+        raise NoRoomError(
+            f"resources.cpus = {resources.cpus}: no node with a GPU has more than {beside:g} CPU "
+            f"cores; run with resources.cpus={int(beside)} or fewer, or with resources.gpus=0"
+        )
+    return given
 
 
-def slots(given: Share, packed: Collection[float] = (), *, cpus: float, gpus: float) -> int:
-    """Return how many trials with such a share fit on a machine or cluster at once.
+def slots(given: Share, packed: Collection[float], rooms: Sequence[Room]) -> int:
+    """Return how many trials with such a share fit at once.
 
     Args:
         given: what a trial gets.
         packed: the parts of a GPU that trials need instead, where they were measured; the least
             counts.
-        cpus: CPU cores that there are.
-        gpus: GPUs that there are.
+        rooms: the machines that there are.
     """
     part = min(packed, default=given.gpus)
-    by_gpu = int(gpus / part) if part else None
-    by_cpu = int(cpus / given.cpus)
-    return max(1, by_cpu if by_gpu is None else min(by_cpu, by_gpu))
+    fitting = (
+        min(int(room.cpus / given.cpus), int(room.gpus / part) if part else math.inf)
+        for room in rooms
+    )
+    return max(1, int(sum(fitting)))
+
+
+def _fits(cpus: float, gpus: float, room: Room) -> bool:
+    return cpus <= room.cpus and gpus <= room.gpus
+
+
+def _there_are(count: float, what: str, rooms: Sequence[Room]) -> str:
+    if len(rooms) == 1:
+        return f"there are {count:g} {what}"
+    return f"no node of the cluster has more than {count:g} {what}"

@@ -32,7 +32,7 @@ from sweep.orchestration.search import Search, search_path
 from sweep.orchestration.searched import Searched
 from sweep.orchestration.stopping import StopRequest, stoppable
 from sweep.plan import Plan, PlannedTrial
-from sweep.registry import DATASETS, TASKS
+from sweep.registry import TASKS
 from sweep.spec.schema import Space
 from sweep.study import FolderError, StoredStudy, Study
 from sweep.tracking import names
@@ -47,6 +47,16 @@ INTERRUPTED_SECONDS = 10.0
 """How long an interrupted one does."""
 LOCK_SECONDS = 0.5
 """How long another command may look at the sweep before it counts as running it."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where the trials of a sweep run."""
+
+    runner: Literal["ray", "inline"]
+    """"inline" is this process."""
+    address: str | None = None
+    """Of a Ray cluster that this machine belongs to; by default Ray is started here, for this."""
 
 
 class UnwritableError(UserError, OSError):
@@ -143,7 +153,7 @@ def run_sweep(
     key: str,
     folder: Path,
     *,
-    runner: Literal["ray", "inline"],
+    where: Where,
     listener: Listener,
 ) -> Summary:
     """Run what a sweep misses and deliver it to MLflow; within ``running``.
@@ -153,12 +163,13 @@ def run_sweep(
         plan: its trials; None for a search or populations, which find them.
         key: of the plan; see ``sweep.study.plan_key``.
         folder: the working folder.
-        runner: "ray", or "inline" for this process.
+        where: the trials run.
         listener: is told what happens.
 
     Raises:
         NoRoomError: a trial asks for more than the machine has.
         UnwritableError: the disk is full; all is kept that was there before.
+        NodeError: a node of the cluster cannot run them.
         RayLostError: Ray died, again and again.
         KeyboardInterrupt: Ctrl-C or SIGTERM; trials that ran are marked, and go on in the next
             run.
@@ -177,7 +188,7 @@ def run_sweep(
         if stopper is not None:
             stack.enter_context(closing(stopper))
         sweep = _Sweep(space, plan, key, folder, listener, search, population, stopper)
-        return sweep.run(runner)
+        return sweep.run(where)
 
 
 class _Sweep:
@@ -205,11 +216,11 @@ class _Sweep:
         self.scheduled = space.scheduler.method != "none"
         self.elsewhere = Elsewhere(self.uri, self.ledger)
 
-    def run(self, kind: Literal["ray", "inline"]) -> Summary:
+    def run(self, where: Where) -> Summary:
         with stoppable(self.relay.stopping) as stop:
             try:
                 self._prepare()
-                ran = self._run_jobs(kind, stop)
+                ran = self._run_jobs(where, stop)
                 answers = self._answers()
                 tags = {names.ANSWERS: json.dumps(answers)} if answers else {}
                 delivered = self.delivery.close(DELIVERY_SECONDS, tags)
@@ -250,16 +261,16 @@ class _Sweep:
                 metrics = (self.ledger.result(trial_id) or {}).get("metrics", {})
                 self.relay.ended(trial_id, Outcome(metrics))
 
-    def _run_jobs(self, kind: Literal["ray", "inline"], stop: StopRequest) -> int:
+    def _run_jobs(self, where: Where, stop: StopRequest) -> int:
         """Run what the source wants; return the number of trials that were worked on."""
         source = self._source()
         if source.exhausted:
             self.delivery.start()
             return 0
-        root = dataset_root(self.space)
-        with _runner(kind, self.study) as runner:
-            cpus, gpus = runner.capacity()
-            given = share(self.space.resources, cpus=cpus, gpus=gpus)
+        with _runner(where, self.study) as runner:
+            root = runner.locate(self.space, self.plan)
+            rooms = runner.rooms()
+            given = share(self.space.resources, rooms)
             packed: Mapping[str, float] = {}
             if self.space.resources.gpus == "auto" and given.gpus:
                 packed = runner.pack([placed(p.trial, root) for p in self._missing()])
@@ -269,7 +280,7 @@ class _Sweep:
                 self.ledger,
                 JobMaker(self.space, self.folder, root, given, self.plan, packed),
                 self.relay,
-                limit=self._limit(slots(given, packed.values(), cpus=cpus, gpus=gpus)),
+                limit=self._limit(slots(given, packed.values(), rooms)),
                 early_stop=self.stopper,
                 scheduled=self.scheduled,
                 elsewhere=self.elsewhere,
@@ -390,27 +401,17 @@ def _no_room(folder: Path, error: str) -> str:
 
 
 @contextmanager
-def _runner(kind: Literal["ray", "inline"], study: Study) -> Iterator[Runner]:
-    if kind == "inline":
+def _runner(where: Where, study: Study) -> Iterator[Runner]:
+    if where.runner == "inline":
         yield InlineRunner()
         return
     from sweep.orchestration.ray_tune import RayRunner
 
-    cluster = RayRunner(study.folder, study.scratch)
+    cluster = RayRunner(study, where.address)
     try:
         yield cluster
     finally:
         cluster.close()
-
-
-def dataset_root(space: Space) -> str | None:
-    """Return the folder of the data set, found once here, so that every worker reads the same.
-
-    Raises:
-        MissingDatasetError: it is not on this machine.
-    """
-    found = DATASETS[space.dataset].of(space.dataset_settings).find()
-    return str(found.absolute()) if found is not None else None
 
 
 class _Relay:

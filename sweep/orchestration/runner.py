@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from sweep.orchestration.attempt import Outcome
-from sweep.plan import PlannedTrial
+from sweep.orchestration.resources import Room
+from sweep.plan import Plan, PlannedTrial
+from sweep.spec.schema import Space
 from sweep.spec.trial import Trial
 from sweep.training.loop import EpochReport
 
@@ -39,8 +41,16 @@ class Listener(Protocol):
 class Runner(Protocol):
     """Runs the jobs of an agenda."""
 
-    def capacity(self) -> tuple[float, float]:
-        """Return the CPU cores and GPUs that there are."""
+    def rooms(self) -> Sequence[Room]:
+        """Return the machines that trials can run on, at least one."""
+
+    def locate(self, space: Space, plan: Plan) -> str | None:
+        """Return the folder of the data set, for all jobs; None if each looks for it where it runs.
+
+        Raises:
+            MissingDatasetError: it is not where trials run.
+            NodeError: a machine cannot run trials of this sweep.
+        """
 
     def pack(self, trials: Sequence[Trial]) -> Mapping[str, float]:
         """Return the part of a GPU that each kind of trial needs, by ``probe_key``.

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sweep.orchestration.attempt import Outcome
-from sweep.orchestration.run import Summary, run_sweep, running
+from sweep.orchestration.run import Summary, Where, run_sweep, running
 from sweep.plan import Plan, PlannedTrial, make_plan
 from sweep.spec.load import load_space
 from sweep.study import Study
@@ -116,7 +116,7 @@ def run(tmp_path: Path, folder: Path) -> Callable[..., Run]:
         plan = make_plan(space) if space.search.method == "grid" else None
         listener = recorder or Recorder()
         with running(Study(into, study), wait=False, tell=print):
-            summary = run_sweep(space, plan, "key", into, runner=runner, listener=listener)
+            summary = run_sweep(space, plan, "key", into, where=Where(runner), listener=listener)
         return Run(summary.plan, summary, listener)
 
     return go

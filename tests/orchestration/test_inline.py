@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 
 from reports.rows import study_rows
 from sweep.ledger import Ledger
+from sweep.orchestration.machine import Machine
 from sweep.orchestration.resources import NoRoomError, share
 from sweep.orchestration.run import running
 from sweep.spec.schema import Resources
@@ -189,10 +190,10 @@ def test_space_that_asks_for_more_than_there_is(run: Runner) -> None:
     with pytest.raises(NoRoomError, match=r"resources\.cpus = 1000: there are \d+ CPU cores"):
         run("resources.cpus=1000")
     with pytest.raises(NoRoomError, match=r"run with resources\.gpus=auto"):
-        share(Resources(gpus=0.5), cpus=4, gpus=0)
-    assert share(Resources(), cpus=4, gpus=0).gpus == 0
-    assert share(Resources(), cpus=4, gpus=8).gpus == 1
-    assert share(Resources(gpus=0.5), cpus=4, gpus=8).gpus == 0.5
+        share(Resources(gpus=0.5), [Machine(4, 0)])
+    assert share(Resources(), [Machine(4, 0)]).gpus == 0
+    assert share(Resources(), [Machine(4, 8)]).gpus == 1
+    assert share(Resources(gpus=0.5), [Machine(4, 8)]).gpus == 0.5
 
 
 def test_interrupted_trial_goes_on_from_its_checkpoint(run: Runner, folder: Path, tmp_path) -> None:
