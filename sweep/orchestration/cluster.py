@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import resource
+import socket
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from sweep.plan import Plan
 from sweep.spec.schema import Space
 from sweep.study import Study
 
+CONNECT_SECONDS = 5.0
 NODE_SECONDS = 60.0
 """How long a cluster may have no node that runs trials, as one that was just started."""
 
@@ -43,6 +45,8 @@ def join(address: str) -> None:
     Raises:
         ClusterError: there is none, or it refuses.
     """
+    if address != "auto" and not answers(*address.rsplit(":", 1)):  # Ray would try for minutes
+        raise ClusterError(f"--address {address}: nothing answers there")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # every trial that runs is a lock
     try:
@@ -51,6 +55,15 @@ def join(address: str) -> None:
         raise ClusterError(
             f"--address {address}: cannot join a Ray cluster there: {first_line(error)}"
         ) from None
+
+
+def answers(host: str, port: int | str) -> bool:
+    """Tell whether something listens at an address."""
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def training_nodes() -> list[Node]:

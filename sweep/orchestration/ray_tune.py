@@ -13,7 +13,6 @@ import os
 import platform
 import shutil
 import signal
-import socket
 import threading
 import time
 import warnings
@@ -46,6 +45,7 @@ from sweep.orchestration.agenda import Agenda  # noqa: E402
 from sweep.orchestration.attempt import Job, Outcome, attempt  # noqa: E402
 from sweep.orchestration.cluster import (  # noqa: E402
     ClusterError,
+    answers,
     dataset_on_nodes,
     join,
     training_nodes,
@@ -361,18 +361,10 @@ def _check_nodes() -> None:
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     # Ray itself takes a minute to notice that a node has died.
     if not any(
-        node["Alive"] and _answers(node["NodeManagerAddress"], node["NodeManagerPort"])
+        node["Alive"] and answers(node["NodeManagerAddress"], node["NodeManagerPort"])
         for node in nodes
     ):
         raise RayLostError("Ray has no node left")
-
-
-def _answers(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=LOOK_SECONDS).close()
-    except OSError:
-        return False
-    return True
 
 
 def _end_without(address: str, closed: threading.Event) -> None:
@@ -384,7 +376,7 @@ def _end_without(address: str, closed: threading.Event) -> None:
     host, _, port = address.rpartition(":")
     missed = 0
     while not closed.wait(LOOK_SECONDS):
-        missed = 0 if _answers(host, int(port)) else missed + 1
+        missed = 0 if answers(host, port) else missed + 1
         if missed == 2 and not closed.is_set():
             os.write(2, RAY_GONE)
             os._exit(1)

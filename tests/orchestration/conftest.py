@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -105,7 +106,8 @@ def run(tmp_path: Path, folder: Path) -> Callable[..., Run]:
     def go(
         *overrides: str,
         study: str = "small",
-        runner: str = "inline",
+        runner: Literal["ray", "inline"] = "inline",
+        where: Where | None = None,
         recorder: Recorder | None = None,
         text: str = SPACE,
         into: Path = folder,
@@ -116,7 +118,9 @@ def run(tmp_path: Path, folder: Path) -> Callable[..., Run]:
         plan = make_plan(space) if space.search.method == "grid" else None
         listener = recorder or Recorder()
         with running(Study(into, study), wait=False, tell=print):
-            summary = run_sweep(space, plan, "key", into, where=Where(runner), listener=listener)
+            summary = run_sweep(
+                space, plan, "key", into, where=where or Where(runner), listener=listener
+            )
         return Run(summary.plan, summary, listener)
 
     return go

@@ -1,0 +1,116 @@
+"""Sweeps on a Ray cluster that was there before: nodes that come short, are lost, or do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from sweep.data.base import MissingDatasetError
+from sweep.ledger import Ledger, Share
+from sweep.orchestration.cluster import ClusterError, join
+from sweep.orchestration.failures import failure_kind
+from sweep.orchestration.machine import Machine, Needs, code_digest, obstacles
+from sweep.orchestration.resources import NoRoomError, share, slots
+from sweep.orchestration.run import Where
+from sweep.registry import DATASETS
+from sweep.spec.schema import Resources
+from sweep.training.loop import EpochReport
+from tests.orchestration.conftest import Recorder, Run
+
+STORE = {"object_store_memory": 80 * 2**20}
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A head that trains nothing, and two nodes for one trial each."""
+    started = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **STORE}
+    )
+    for _ in range(2):
+        started.add_node(num_cpus=1, **STORE)
+    yield started
+    started.shutdown()
+
+
+def test_a_lost_node_loses_no_trial(
+    run: Callable[..., Run], folder: Path, cluster: Cluster
+) -> None:
+    lost: list[str] = []
+
+    def lose(trial_id: str, report: EpochReport) -> None:
+        if not lost:
+            lost.append(trial_id)
+            node = sorted(cluster.worker_nodes, key=lambda node: node.node_id)[0]
+            cluster.remove_node(node, allow_graceful=False)
+
+    done = run(
+        "attention=[none, {name: eca, kernel_size: 3}]",
+        "recipe.epochs=6",
+        "resources={cpus: 1, gpus: 0}",
+        where=Where("ray", cluster.address),
+        recorder=Recorder(on_epoch=lose),
+    )
+    assert lost
+    assert not done.summary.failures
+    ledger = Ledger(folder)
+    for planned in done.plan.trials:
+        trial_id = planned.trial.trial_id
+        events = [event["event"] for event in ledger.history(trial_id)]
+        assert events.count("finish") == 1
+        assert [line.epoch for line in ledger.journal(trial_id)] == [1, 2, 3, 4, 5, 6]
+    ((_, reason),) = done.recorder.retries  # of the trial that was on the node
+    assert reason.startswith("the worker process died")
+    assert not list(folder.rglob("node-check-*"))
+
+
+def test_no_cluster_at_an_address() -> None:
+    with pytest.raises(ClusterError, match=r"--address 127\.0\.0\.1:1: nothing answers there"):
+        join("127.0.0.1:1")
+
+
+def needs(tmp_path: Path, **changed: object) -> Needs:
+    (tmp_path / "mark").touch()
+    settings = {"subset": 48}
+    known = {
+        "mark": tmp_path / "mark",
+        "code": code_digest(),
+        "dataset": "digits",
+        "settings": settings,
+        "content": DATASETS["digits"].of(settings).content(),
+    }
+    return Needs(**(known | changed))
+
+
+def test_a_machine_that_has_all_that_a_sweep_needs(tmp_path: Path) -> None:
+    assert obstacles(needs(tmp_path)) == []
+
+
+def test_what_keeps_a_machine_from_running_trials_is_told(tmp_path: Path) -> None:
+    nowhere = tmp_path / "gone" / "mark"
+    (folder,) = obstacles(needs(tmp_path, mark=nowhere))
+    assert folder.startswith(f"{nowhere.parent} is another folder there than here")
+    (code,) = obstacles(needs(tmp_path, code="0"))
+    assert "`sweep submit`, which brings its own" in code
+    missing = {"root": str(tmp_path / "data")}
+    (data,) = obstacles(needs(tmp_path, dataset="cifar10", settings=missing, content=None))
+    assert data.startswith(f"cifar10: no files in {tmp_path / 'data'}")
+    (files,) = obstacles(needs(tmp_path, content={"files": "of another folder"}))
+    assert files == "its files of digits are not those that the plan was made from"
+
+
+def test_a_trial_runs_on_one_node_and_not_on_parts_of_two() -> None:
+    nodes = [Machine(2, 0), Machine(2, 0), Machine(1, 1)]
+    with pytest.raises(NoRoomError, match=r"no node of the cluster has more than 2 CPU cores"):
+        share(Resources(cpus=3, gpus=0), nodes)
+    with pytest.raises(NoRoomError, match=r"no node with a GPU has more than 1 CPU cores"):
+        share(Resources(cpus=2), nodes)
+    assert slots(share(Resources(cpus=2, gpus=0), nodes), (), nodes) == 2
+    assert slots(Share(1, 0.5), (), nodes) == 1
+    assert slots(Share(1, 1.0), [0.25], [Machine(8, 2)]) == 8
+
+
+def test_a_data_set_that_is_missing_on_one_node_is_looked_for_on_another() -> None:
+    assert failure_kind(MissingDatasetError("cifar10: no files")) == "transient"
