@@ -48,13 +48,16 @@ def is_mixed(rows: StudyRows) -> bool:
 
 
 def mix(trained: Iterable[tuple[str, ...]]) -> str:
-    """Return how many trials had which types of devices; those of unknown ones are left out."""
+    """Return how many trials had which types of devices; those of none that is known are left out.
+
+    Of at least one trial the types must be known.
+    """
     counts = Counter(found for found in trained if found)
     words = [
         f"{count} {'on ' + found[0] if len(found) == 1 else 'moved from ' + ' to '.join(found)}"
         for found, count in sorted(counts.items(), key=lambda item: len(item[0]))
     ]
-    first, *others = words or [""]
+    first, *others = words
     number, _, rest = first.partition(" ")
     return "; ".join([f"{number} trial{'s' * (number != '1')} {rest}", *others])
 

@@ -341,7 +341,10 @@ def _on_latency(trials: Iterable[TrialRow]) -> tuple[str, ...]:
     timed = Counter(t.device for t in trials if "latency_ms" in t.metrics)
     if len(timed) < 2:
         return ()
-    counts = "; ".join(f"{count} trials on {device or UNKNOWN}" for device, count in timed.items())
+    counts = "; ".join(
+        f"{count} trial{'s' * (count > 1)} on {device or UNKNOWN}"
+        for device, count in timed.items()
+    )
     return (
         "the trials' own latency (latency_ms), which the search kept small, was measured on "
         f"different devices, whose times do not compare: {counts}. The search was told that of one "
