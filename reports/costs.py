@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from sweep.devices import device_type
 from sweep.tracking.measurements import Cost, costs_by_model, key_of_run
 from sweep.tracking.reading import RunRecord
 
@@ -37,6 +38,11 @@ def setting_text(cost: Cost) -> str:
     return f"{cost.device}, {cost.precision}{layout}, {versions}"
 
 
+def measured_elsewhere(cost: Cost | None, costs: Sequence[Cost]) -> tuple[str, ...]:
+    """Return the settings that a model was measured in, where it was not in the last one."""
+    return () if cost is not None else tuple(dict.fromkeys(map(setting_text, costs)))
+
+
 def cost_notes(costs: Costs) -> tuple[str, ...]:
     """Return what limits the comparison of a study's costs."""
     last = last_costs(costs)
@@ -59,9 +65,11 @@ def _on_settings(costs: Costs) -> tuple[str, ...]:
     if len(settings) == 1:
         return ()
     listed = "; ".join(settings.values())
+    devices = {device_type(cost.device) for several in costs.values() for cost in several}
+    on = f" on {len(devices)} types of devices" * (len(devices) > 1)
     return (
-        f"latency was measured in {len(settings)} settings: {listed}. The table of costs has all, "
-        "any other place those of the last measurement",
+        f"latency was measured in {len(settings)} settings{on}: {listed}. The table of costs has "
+        "all, any other place those of the last measurement: two settings do not compare",
     )
 
 

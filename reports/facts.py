@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 from reports.rows import StudyRows
 
 
@@ -23,8 +26,40 @@ def seeds(rows: StudyRows) -> str:
 
 
 def devices(rows: StudyRows) -> str:
-    """Return the devices that a study's trials ran on, finished or not."""
-    return "; ".join(dict.fromkeys(t.device for t in rows.trials if t.device)) or "unknown"
+    """Return the devices that a study's trials were trained on.
+
+    Of several types how many trials each has: "54 trials on A100; 3 on V100; 1 moved from A100 to
+    V100".
+    """
+    if not is_mixed(rows):
+        found = dict.fromkeys(t.device for t in rows.trials if t.device)
+        return "; ".join(found or types(rows)) or "unknown"
+    return mix(trial.device_types for trial in rows.trials)
+
+
+def types(rows: StudyRows) -> tuple[str, ...]:
+    """Return the types of devices that a study's trials were trained on, each once."""
+    return tuple(dict.fromkeys(kind for trial in rows.trials for kind in trial.device_types))
+
+
+def is_mixed(rows: StudyRows) -> bool:
+    """Tell whether a study's trials were trained on more than one type of device."""
+    return len(types(rows)) > 1
+
+
+def mix(trained: Iterable[tuple[str, ...]]) -> str:
+    """Return how many trials had which types of devices; those of none that is known are left out.
+
+    Of at least one trial the types must be known.
+    """
+    counts = Counter(found for found in trained if found)
+    words = [
+        f"{count} {'on ' + found[0] if len(found) == 1 else 'moved from ' + ' to '.join(found)}"
+        for found, count in sorted(counts.items(), key=lambda item: len(item[0]))
+    ]
+    first, *others = words
+    number, _, rest = first.partition(" ")
+    return "; ".join([f"{number} trial{'s' * (number != '1')} {rest}", *others])
 
 
 def recipes(rows: StudyRows) -> str:

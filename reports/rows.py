@@ -8,11 +8,13 @@ from __future__ import annotations
 import ast
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from reports.costs import cost_notes, last_costs, study_costs
+from sweep.devices import UNKNOWN, Stretch, device_type, devices_of, from_json, told
 from sweep.registry import ATTENTION, TASKS
 from sweep.spec.labels import Module, module_key, module_labels
 from sweep.tasks.base import Metric
@@ -94,11 +96,23 @@ class TrialRow:
     macs_fvcore: int | None
     metrics: Mapping[str, float]
     device: str
+    """Of its last attempt, where the trial was measured too; empty if it did not finish."""
     versions: Mapping[str, str]
+    trained: tuple[Stretch, ...] = ()
+    """Which types of devices trained which epochs; empty where that was not recorded."""
+    nodes: str = ""
+    """That it was begun on, in the order of attempts, where that was recorded."""
     cost: Cost | None = None
     """Of its model, in the setting that was measured last in the study."""
     costs: tuple[Cost, ...] = ()
     """The same in all settings, in the order they were measured."""
+
+    @property
+    def device_types(self) -> tuple[str, ...]:
+        """The types of devices that trained it, in their order; none if that is not known."""
+        if self.trained:
+            return devices_of(self.trained)
+        return (device_type(self.device),) if self.device else ()
 
     def score(self, metric: str, split: Split = "test") -> float | None:
         """Return a metric; None if the trial did not finish or measured no finite number."""
@@ -182,6 +196,7 @@ def study_rows(record: StudyRecord) -> StudyRows:
             *notes,
             *([UNENDED] if record.parent.status == "RUNNING" else []),
             *cost_notes(costs),
+            *_on_latency(trials),
             *_passed_on(left_out),
             *_undescribed(len(record.trials) - len(described)),
         ),
@@ -191,16 +206,17 @@ def study_rows(record: StudyRecord) -> StudyRows:
 def trials_frame(trials: Iterable[TrialRow]) -> pd.DataFrame:
     """Return the trials as a frame, one row each, its columns in an order that does not vary.
 
-    First what a trial is, then hyperparameters, metrics as stored, settings, what a search chose,
-    the segment of a population, versions. Whole numbers are Int64 and truth values boolean, also
-    with gaps; other numbers are float64; what is a number in some rows and a word in others
-    ("groups") is text.
+    First what a trial is and what trained it, then hyperparameters, metrics as stored, settings,
+    what a search chose, the segment of a population, versions. Whole numbers are Int64 and truth
+    values boolean, also with gaps; other numbers are float64; what is a number in some rows and a
+    word in others ("groups") is text.
     """
     import pandas as pd
 
     trials = list(trials)
-    plain = [f.name for f in fields(TrialRow) if f.name not in (*NESTED, "costs")]
+    plain = [f.name for f in fields(TrialRow) if f.name not in (*NESTED, "costs", "trained")]
     columns = {name: [getattr(trial, name) for trial in trials] for name in plain}
+    columns["devices"] = [told(trial.trained) for trial in trials]
     for part, prefix in NESTED.items():
         found = [_several(trial, part) for trial in trials]
         keys = dict.fromkeys(key for mapping in found for key in mapping)
@@ -270,12 +286,22 @@ def _trial(run: RunRecord, study: str, label: str, searched: Sequence[str]) -> T
         macs_fvcore=_count(run, names.FVCORE_MACS),
         metrics={key: value for key, value in run.metrics.items() if key not in counted},
         device=run.tags.get(names.DEVICE, ""),
+        trained=_trained(run),
+        nodes=run.tags.get(names.NODES, ""),
         versions={
             key.removeprefix(names.ENVIRONMENT): value
             for key, value in run.tags.items()
             if key.startswith(names.ENVIRONMENT)
         },
     )
+
+
+def _trained(run: RunRecord) -> tuple[Stretch, ...]:
+    """Return what trained a run's epochs; none where that is not there, or of another version."""
+    try:
+        return from_json(run.tags.get(names.DEVICES, "[]"))
+    except ValueError:
+        return ()
 
 
 def _status(run: RunRecord) -> Status:
@@ -308,6 +334,23 @@ def _is_passed_on(run: RunRecord) -> bool:
     until = run.params.get(names.UNTIL)
     passed_on = until is not None and until != run.params["recipe.epochs"]
     return passed_on and run.status != "FAILED"
+
+
+def _on_latency(trials: Iterable[TrialRow]) -> tuple[str, ...]:
+    """Return the note on a search that kept the trials' own latency small, on several devices."""
+    timed = Counter(t.device for t in trials if "latency_ms" in t.metrics)
+    if len(timed) < 2:
+        return ()
+    counts = "; ".join(
+        f"{count} trial{'s' * (count > 1)} on {device or UNKNOWN}"
+        for device, count in timed.items()
+    )
+    return (
+        "the trials' own latency (latency_ms), which the search kept small, was measured on "
+        f"different devices, whose times do not compare: {counts}. The search was told that of one "
+        "device alone, and nothing of a configuration that ended on others: what it found is no "
+        "fair choice among these",
+    )
 
 
 def _passed_on(count: int) -> tuple[str, ...]:

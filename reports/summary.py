@@ -14,7 +14,7 @@ from reports.comparisons import (
     standings,
 )
 from reports.configs import ConfigRow, by_group, repeat_notes
-from reports.facts import chosen, devices, seeds
+from reports.facts import chosen, devices, is_mixed, seeds
 from reports.printed import (
     amount,
     interval_text,
@@ -310,8 +310,11 @@ def _warnings(rows: StudyRows, groups: Mapping[str, Sequence[ConfigRow]]) -> lis
         )
     for group, configs in groups.items():
         warnings += [f"{group}: {text}." for text in _gaps(configs, rows)]
-    if len({trial.device for trial in rows.trials if trial.device}) > 1:
-        warnings.append("The trials ran on different devices.")
+    if is_mixed(rows):
+        warnings.append(
+            f"The trials were trained on different devices ({devices(rows)}): their scores are "
+            "compared all the same; times, throughput and memory of training do not compare."
+        )
     return warnings
 
 

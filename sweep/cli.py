@@ -186,8 +186,9 @@ def status(study: str, folder: Path, as_json: bool) -> None:
     trials = standings(stored, Ledger(folder))
     if as_json:
         import json
+        from dataclasses import asdict
 
-        click.echo(json.dumps([vars(one) for one in trials], indent=1, default=str))
+        click.echo(json.dumps([asdict(one) for one in trials], indent=1, default=str))
         return
     show_standings(trials, make_console())
     holder = found.lock().holder()
@@ -208,7 +209,7 @@ def logs(trial: str, folder: Path) -> None:
 
     ledger = Ledger(folder)
     trial_id = only_trial(ledger, trial)
-    for line in told(ledger.history(trial_id)):
+    for line in told(trial_id, ledger):
         click.echo(line)
     for path in (ledger.log_path(trial_id), ledger.failure_path(trial_id)):
         if path.exists():

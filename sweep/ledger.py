@@ -23,11 +23,12 @@ import platform
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from sweep.devices import Stretch, stretches
 from sweep.durable import (
     NewerVersionError,
     append_line,
@@ -104,6 +105,8 @@ class JournalLine:
     epoch: int
     timestamp: int
     metrics: dict[str, float]
+    device: str = ""
+    """What trained it; see ``sweep.devices``. Empty if it was not recorded."""
 
 
 class Ledger:
@@ -193,26 +196,46 @@ class Ledger:
         """Return the epochs of a trial that were journalled, in the order they were."""
         return [JournalLine(**line) for line in read_lines(self._journal_path(trial_id))]
 
+    def trained_on(self, trial_id: str) -> tuple[Stretch, ...]:
+        """Return which devices trained which epochs of a trial; none if none was recorded."""
+        epochs = [(line.epoch, line.device) for line in self.journal(trial_id)]
+        return stretches(sorted(epochs)) if any(device for _, device in epochs) else ()
+
+    def nodes(self, trial_id: str) -> tuple[str, ...]:
+        """Return the nodes that a trial was begun on, each once, in the order of its attempts."""
+        begun = (event for event in self.history(trial_id) if event["event"] == "begin")
+        return tuple(dict.fromkeys(node for event in begun if (node := node_of(event))))
+
     def trained_by(self, trial_id: str) -> Holder | None:
         """Return the process that trains a trial now, if there is one."""
         return self.training(trial_id).holder()
 
     # What happens --------------------------------------------------------------------------
 
-    def begin(self, trial: Trial, share: Share) -> None:
-        """Note that an attempt at a trial starts now, in this process."""
+    def begin(self, trial: Trial, share: Share, device: str = "", address: str = "") -> None:
+        """Note that an attempt at a trial starts now, in this process.
+
+        Args:
+            trial: what is trained.
+            share: what it gets of the machine.
+            device: that it gets; see ``sweep.devices``.
+            address: of the node, where a cluster gives it one.
+        """
         folder = self.trial_folder(trial.trial_id)
         for name in ("trial.json", "result.json", "failure.txt"):
             remove_partials(folder / name)
         write_record(folder / "trial.json", trial.model_dump(mode="json"))
-        who = {"pid": os.getpid(), "host": platform.node()}
-        self._note_event(trial.trial_id, "begin", share=vars(share), **who)
+        where = {"host": platform.node(), "address": address, "device": device}
+        known = {key: value for key, value in where.items() if value}
+        self._note_event(trial.trial_id, "begin", share=vars(share), pid=os.getpid(), **known)
 
-    def record(self, trial_id: str, epoch: int, metrics: dict[str, float]) -> None:
-        """Append an epoch to the journal; an epoch that is in it is left as it is."""
+    def record(
+        self, trial_id: str, epoch: int, metrics: dict[str, float], device: str = ""
+    ) -> None:
+        """Append an epoch, and what trained it, to the journal; one that is in it stays."""
         if any(line.epoch == epoch for line in self.journal(trial_id)):
             return
-        line = JournalLine(epoch, time.time_ns() // 1_000_000, metrics)
+        line = JournalLine(epoch, time.time_ns() // 1_000_000, metrics, device)
         append_line(self._journal_path(trial_id), vars(line))
 
     def store_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -309,6 +332,12 @@ class Ledger:
 
     def _journal_path(self, trial_id: str) -> Path:
         return self.trial_folder(trial_id) / "journal.jsonl"
+
+
+def node_of(event: Mapping[str, Any]) -> str:
+    """Return the node of an attempt's begin: its host, and its address in a cluster."""
+    host, address = event.get("host", ""), event.get("address", "")
+    return f"{host} ({address})" if address else str(host)
 
 
 def _after(entry: Entry, event: dict[str, Any], *, fruitful: bool) -> Entry:

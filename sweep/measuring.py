@@ -21,7 +21,7 @@ from sweep.errors import UserError, first_line
 from sweep.models.build import model_of
 from sweep.models.placement import AttentiveModel
 from sweep.plan import Plan, PlannedTrial
-from sweep.profiling.environment import environment, processor
+from sweep.profiling.environment import environment
 from sweep.profiling.latency import sample_passes, summarise
 from sweep.profiling.memory import measure_memory
 from sweep.spec.trial import Trial
@@ -68,10 +68,8 @@ class Meter:
     def setting(self) -> Setting:
         """What measurements of this device are compared by."""
         around = environment(self.device)
-        threads = torch.get_num_threads()
-        cpu = f"{processor()}, {threads} thread{'s' * (threads > 1)}"
         return Setting(
-            device=around["device"] if self.device.type == "cuda" else cpu,
+            device=around["device"],
             versions={name: str(around[name]) for name in OF_THE_VERSIONS if around[name]},
             precision=self.precision,
             throughput_batch_size=self.batch_size,

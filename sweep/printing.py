@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sweep.devices import devices_of
+
 if TYPE_CHECKING:
     from reports.paper.audit import AuditedCell
     from reports.paper.statements import Statement
@@ -104,6 +106,8 @@ def show_summary(summary: Summary, folder: Path, console: Console) -> None:
         console.print(f"{count} trained elsewhere: taken over from {summary.uri}", markup=False)
     for answer in summary.answers:
         console.print(answer, markup=False)
+    if summary.uneven:
+        console.print(f"{plan.study}: {summary.uneven}", style="yellow", markup=False)
     if summary.failures:
         console.print(f"sweep retry {plan.study} --failed tries these again", markup=False)
     console.print(store_line(summary.uri, folder), markup=False)
@@ -153,6 +157,10 @@ def show_standings(standings: Sequence[Standing], console: Console) -> None:
         )
     console.print(table)
     console.print(_counted([one.state for one in standings]))
+    types = [" to ".join(devices_of(one.trained)) for one in standings if one.trained]
+    if len(set(types)) > 1:
+        mix = "; ".join(f"{types.count(one)} on {one}" for one in dict.fromkeys(types))
+        console.print(f"trained on different devices: {mix}", markup=False)
 
 
 def show_changes(changes: Sequence[Change], console: Console) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sweep import devices
+from sweep.devices import Stretch
 from sweep.errors import UserError
-from sweep.ledger import Entry, Ledger, Share
+from sweep.ledger import Entry, Ledger, Share, node_of
 from sweep.plan import Plan, PlannedTrial
 from sweep.registry import nearest
 from sweep.spec.trial import Trial
@@ -17,6 +19,9 @@ from sweep.study import StoredStudy
 
 if TYPE_CHECKING:
     from sweep.lengthen import Beginning
+
+OF_EVERY_LINE = ("event", "time", "epochs", "share", "host", "address", "device")
+"""Of an event: what a line of the history says in words of its own."""
 
 Step = Literal["new", "goes on", "tried again", "running", "done", "stopped", "failed", "left out"]
 """What the next run does with a trial: trains it; goes on after its last epoch, or that of a trial
@@ -41,6 +46,10 @@ class Standing:
     """Why it failed, was stopped, or has more of the machine than the space says."""
     log: Path | None
     """What happened to it that is no measurement; None if nothing did."""
+    trained: tuple[Stretch, ...]
+    """Which devices trained which of its epochs; empty where that was not recorded."""
+    nodes: tuple[str, ...]
+    """That it was begun on, in the order of its attempts."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +125,11 @@ def put_back(plan: Plan, ledger: Ledger, *, failed_only: bool) -> list[PlannedTr
     return found
 
 
-def told(events: Iterable[dict[str, Any]]) -> list[str]:
-    """Return the history of a trial as lines of text."""
-    return [_line(event) for event in events]
+def told(trial_id: str, ledger: Ledger) -> list[str]:
+    """Return the history of a trial, and what trained it, as lines of text."""
+    trained = ledger.trained_on(trial_id)
+    lines = [_line(event) for event in ledger.history(trial_id)]
+    return [*lines, f"trained on {devices.told(trained)}"] if trained else lines
 
 
 def _standing(planned: PlannedTrial, ledger: Ledger) -> Standing:
@@ -134,6 +145,8 @@ def _standing(planned: PlannedTrial, ledger: Ledger) -> Standing:
         epochs=trial.until,
         reason=entry.reason or _enlarged(entry),
         log=next((log for log in logs if log.exists()), None),
+        trained=ledger.trained_on(trial.trial_id),
+        nodes=ledger.nodes(trial.trial_id),
     )
 
 
@@ -186,7 +199,9 @@ def _last_epoch(trial_id: str, ledger: Ledger) -> int:
 
 def _line(event: dict[str, Any]) -> str:
     then = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event["time"]))
-    more = [f"{k} {v}" for k, v in event.items() if k not in ("event", "time", "epochs", "share")]
+    more = [f"{key} {value}" for key, value in event.items() if key not in OF_EVERY_LINE]
+    if node := node_of(event):
+        more.insert(0, f"on {event.get('device', 'a device')} of {node}")
     if "share" in event:
         more.insert(0, _shared(Share(**event["share"])))
     head = f"{then} {event['event']} after epoch {event['epochs']}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import platform
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from spec.spaces import Result, call
 
 from sweep.ledger import Ledger
+from sweep.profiling.environment import processor
 from sweep.study import Study
 from sweep.tracking import names
 from sweep.tracking.store import find_runs, open_client
@@ -185,8 +187,11 @@ def test_logs_tell_what_happened(ids: tuple[str, str], ledger: Ledger) -> None:
     result = call("logs", ids[0][:6])
     assert (result.code, result.err) == (0, "")
     events, log, failure = result.out.split("\n\n")
-    begin, finish, fail = (line.split(" ", 2)[2] for line in events.splitlines())
-    assert begin.startswith("begin after epoch 0: 1 CPU, 0 GPU, pid ")
+    *lines, trained = events.splitlines()
+    begin, finish, fail = (line.split(" ", 2)[2] for line in lines)
+    assert begin.startswith("begin after epoch 0: 1 CPU, 0 GPU, on ")
+    assert f" of {platform.node()}, pid " in begin
+    assert trained == f"trained on {processor()}: epoch 1"
     assert finish.startswith("finish after epoch 1: pid ")
     assert fail == "fail after epoch 1: kind final, reason ValueError: no"
     assert log.splitlines()[0] == f"sweeps/trials/{ids[0]}/log.txt"

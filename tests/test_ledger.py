@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 
 from sweep import durable
+from sweep.devices import Stretch
 from sweep.errors import UserError
 from sweep.ledger import Entry, JournalLine, Ledger, Share
 from sweep.lock import Lock
@@ -101,6 +103,37 @@ def test_trial_from_elsewhere_is_done_only_with_the_last_write(ledger: Ledger) -
     assert (entry.state, entry.ended, entry.attempts) == ("done", 3.0, 0)
     assert ledger.journal(ID) == lines
     assert ledger.history(ID)[-1]["origin"] == "run"
+
+
+def test_a_trial_that_moved_says_where_which_epochs_were_trained(ledger: Ledger) -> None:
+    ledger.begin(TRIAL, SHARE, "A100, 40 GiB", "10.0.0.1")
+    for epoch in (1, 2):
+        ledger.record(ID, epoch, metrics(epoch), "A100, 40 GiB")
+    with patch("platform.node", return_value="other"):
+        ledger.begin(TRIAL, SHARE, "V100, 16 GiB", "10.0.0.2")
+    for epoch in (1, 2, 3):  # what is gone on from is told again
+        ledger.record(ID, epoch, metrics(epoch), "V100, 16 GiB")
+    assert ledger.trained_on(ID) == (
+        Stretch("A100, 40 GiB", 1, 2),
+        Stretch("V100, 16 GiB", 3, 3),
+    )
+    assert ledger.nodes(ID) == (f"{platform.node()} (10.0.0.1)", "other (10.0.0.2)")
+    begin = ledger.history(ID)[-1]
+    assert [begin[key] for key in ("device", "host")] == ["V100, 16 GiB", "other"]
+
+
+def test_a_ledger_of_before_knows_no_devices(ledger: Ledger) -> None:
+    ledger.begin(TRIAL, SHARE)
+    folder = ledger.trial_folder(ID)
+    (folder / "history.jsonl").unlink()
+    begin = {"event": "begin", "time": 1.0, "epochs": 0, "share": vars(SHARE), "pid": 3}
+    durable.append_line(folder / "history.jsonl", begin)
+    line = {"epoch": 1, "timestamp": 1000, "metrics": metrics(1)}
+    durable.append_line(folder / "journal.jsonl", line)
+    assert ledger.journal(ID) == [JournalLine(1, 1000, metrics(1))]
+    assert (ledger.trained_on(ID), ledger.nodes(ID)) == ((), ())
+    ledger.record(ID, 2, metrics(2), "A100, 40 GiB")
+    assert ledger.trained_on(ID) == (Stretch("", 1, 1), Stretch("A100, 40 GiB", 2, 2))
 
 
 def test_failures_count_until_there_is_one_more_epoch(ledger: Ledger) -> None:

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from reports.configs import ConfigRow, by_group
-from reports.costs import setting_text
+from reports.costs import measured_elsewhere, setting_text
 from reports.figures.captions import counted
 from reports.figures.labelling import Panel, place
 from reports.figures.style import (
@@ -113,12 +113,19 @@ def score_against(rows: StudyRows, configs: Sequence[ConfigRow], axis: Axis) -> 
 def caption(rows: StudyRows, configs: Sequence[ConfigRow], axis: Axis) -> str:
     """Return what the figure shows, and which configurations it cannot."""
     left_out = [c for c in configs if not _is_drawn(c, rows.compared, axis)]
+    elsewhere = [c for c in left_out if axis is LATENCY and measured_elsewhere(c.cost, c.costs)]
     return (
         f"Test {rows.compared.label} against {_cost(rows, axis)}, one panel per backbone. Marker: "
         "mean; bar: ± sample standard deviation over seeds; small dots: single seeds; dashed: mean "
         "of the baseline; line: Pareto front of the means, whatever their noise; points on it have "
         "a dark rim. The values are in the table."
         + (f" Not drawn, without a score or {axis.words}: {counted(left_out)}." if left_out else "")
+        + (
+            " Of these, measured on another device or in another way, which does not compare: "
+            f"{counted(elsewhere)}."
+            if elsewhere
+            else ""
+        )
     )
 
 

@@ -182,8 +182,8 @@ def _bold(cell: Cell) -> str:
 
 
 def _sign(cell: Cell) -> str:
-    """Return the sign of a mark; it takes no room, so that numbers stay aligned."""
-    sign = SIGNS[cell.mark]
+    """Return the sign of a mark, and a device's letter; without room, so that numbers align."""
+    sign = SIGNS[cell.mark] + cell.device
     return rf"{{\rlap{{\textsuperscript{{{escape(sign)}}}}}}}" if sign else ""
 
 

@@ -39,6 +39,7 @@ def markdown_text(text: str) -> str:
 
 def _cell(cell: Cell) -> str:
     text = markdown_text(with_minus(cell.text))
+    device = f" [{cell.device}]" if cell.device else ""
     if cell.mark == "best":
-        return f"**{text}**"
-    return text + markdown_text(SIGNS[cell.mark])
+        return f"**{text}**{device}"
+    return text + markdown_text(SIGNS[cell.mark]) + device

@@ -39,6 +39,8 @@ class Cell:
     sort: float | str | None = None
     """None comes last."""
     mark: Mark = ""
+    device: str = ""
+    """A letter for what it was measured on, where its column has numbers of several devices."""
     runs: tuple[str, ...] = ()
     """Ids of the MLflow runs that it was computed from."""
 

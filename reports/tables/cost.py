@@ -1,18 +1,22 @@
 """The table of measured costs: latency, throughput and memory beside what is counted.
 
 A row for each configuration, and for each setting that it was measured in, where these are several.
+Where a column has numbers of several types of devices, each has the letter of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from string import ascii_lowercase
 
 from reports.configs import ConfigRow, by_group
 from reports.costs import cost_notes, setting_text
 from reports.printed import in_giga, scaled
 from reports.rows import StudyRows
 from reports.tables.base import MISSING, Cell, Column, Section, Table
+from sweep.devices import UNKNOWN, device_type
 from sweep.tracking.measurements import Cost
 
 
@@ -36,14 +40,15 @@ def cost_table(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
     )
     several = len({cost.key for cost in costs}) > 1
     trained = any(config.training_peak_gib is not None for config in configs)
+    letters = _letters(configs)
     sections = tuple(
         Section(
             title=group,
             rows=tuple(
                 (
                     *_counted(config, units),
-                    *_measured(cost, units),
-                    *([_training(config)] if trained else []),
+                    *_measured(cost, units, letters),
+                    *([_training(config, letters)] if trained else []),
                     *([_setting(cost)] if several else []),
                 )
                 for config in members
@@ -59,6 +64,7 @@ def cost_table(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
         columns=_columns(units, trained=trained, several=several),
         sections=sections,
         caption=_caption(rows, costs),
+        limits=tuple(_limits(configs, letters)),
         notes=cost_notes({trial.run_id: trial.costs for trial in rows.trials}),
         records=[_record(c, cost) for c in configs for cost in c.costs or (None,)],
     )
@@ -89,22 +95,68 @@ def _counted(config: ConfigRow, units: Units) -> tuple[Cell, ...]:
     )
 
 
-def _measured(cost: Cost | None, units: Units) -> tuple[Cell, ...]:
+def _letters(configs: Sequence[ConfigRow]) -> Mapping[str, str]:
+    """Return a letter for every type of device; none where every column has one type alone."""
+    columns = (_measured_on(configs), _trained_on(configs))
+    mixed = dict.fromkeys(kind for column in columns if len(column) > 1 for kind in column)
+    return dict(zip(mixed, ascii_lowercase, strict=False))
+
+
+def _measured_on(configs: Sequence[ConfigRow]) -> Mapping[str, int]:
+    """Return the types of devices that models were measured on, with the number of trials."""
+    return Counter(
+        kind
+        for config in configs
+        for kind in {device_type(cost.device) for cost in config.costs}
+        for _ in config.trials
+    )
+
+
+def _trained_on(configs: Sequence[ConfigRow]) -> Mapping[str, int]:
+    """Return the types of devices of which the peak of training is, with the number of trials."""
+    return Counter(
+        device_type(trial.device) or UNKNOWN
+        for config in configs
+        for trial in config.trials
+        if "peak_memory_gib" in trial.metrics
+    )
+
+
+def _limits(configs: Sequence[ConfigRow], letters: Mapping[str, str]) -> Iterator[str]:
+    """Yield which columns have numbers of several devices."""
+    columns = {
+        "Latency, throughput and peak memory": ("models of", _measured_on(configs)),
+        "Memory in training": ("trained in", _trained_on(configs)),
+    }
+    for column, (verb, counts) in columns.items():
+        if len(counts) > 1:
+            listed = "; ".join(
+                f"{letters.get(device, '')}: {device} ({verb} {count} trial{'s' * (count > 1)})"
+                for device, count in counts.items()
+            )
+            yield f"{column}: of different devices, and to be compared within one only. {listed}."
+
+
+def _measured(cost: Cost | None, units: Units, letters: Mapping[str, str]) -> tuple[Cell, ...]:
     if cost is None:
         return (Cell(text=MISSING),) * 5
     runs = (cost.run_id,)
     memory = (1.0, 2) if units.gib else (1 / 1024, 1)
-    return (
+    cells = (
         scaled(cost.latency_ms, 1, 2, runs),
         scaled(cost.latency_iqr_ms, 1, 2, runs),
         scaled(cost.images_per_second, 1, 0, runs),
         scaled(cost.images_per_second_iqr, 1, 0, runs),
         scaled(cost.peak_memory_gib, *memory, runs),
     )
+    device = letters.get(device_type(cost.device), "")
+    return tuple(replace(cell, device=device) for cell in cells)
 
 
-def _training(config: ConfigRow) -> Cell:
-    return scaled(config.training_peak_gib, 1, 2, tuple(t.run_id for t in config.trials))
+def _training(config: ConfigRow, letters: Mapping[str, str]) -> Cell:
+    cell = scaled(config.training_peak_gib, 1, 2, tuple(t.run_id for t in config.trials))
+    device = "".join(sorted(letters.get(kind, "") for kind in _trained_on([config])))
+    return replace(cell, device=device)
 
 
 def _setting(cost: Cost | None) -> Cell:
@@ -136,6 +188,7 @@ def _record(config: ConfigRow, cost: Cost | None) -> dict[str, object]:
         "params_true": config.params_true,
         "macs": config.macs,
         "training_peak_gib": config.training_peak_gib,
+        "training_devices": "; ".join(_trained_on([config])),
     }
     if cost is None:
         return record

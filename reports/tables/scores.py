@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from reports.comparisons import Standing, standings
 from reports.configs import ConfigRow, by_group, paired_runs
-from reports.costs import setting_text
+from reports.costs import measured_elsewhere, setting_text
 from reports.facts import chosen, common, devices, recipes, seeds
 from reports.printed import in_giga, metric_name, scaled, spread_cell, unit, unit_of_change
 from reports.rows import STATUSES, StudyRows
@@ -195,6 +195,11 @@ def _limits(rows: StudyRows, configs: Sequence[ConfigRow]) -> Iterator[str]:
     for config in configs:
         if text := incomplete_text(config, rows.compared.name):
             yield f"Not in the means: {text}."
+        if elsewhere := measured_elsewhere(config.cost, config.costs):
+            yield (
+                f"No latency here: {config.group}, {config.name}: measured only on "
+                f"{'; '.join(elsewhere)}, which does not compare (the table of costs has it)."
+            )
         if config.adjusted:
             yield f"Adjusted: {config.group}, {config.name}: {config.adjusted}."
 

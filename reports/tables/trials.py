@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from reports.configs import ConfigRow
+from reports.facts import is_mixed
 from reports.printed import metric_name, number, unit
 from reports.rows import StudyRows, TrialRow
 from reports.tables.base import MISSING, Cell, Column, Section, Table
+from sweep.devices import told
 from sweep.tasks.base import Metric
 
 OF_NAMES = (Column(title="Method"), Column(title="Backbone"), Column(title="Seed", kind="number"))
@@ -19,7 +21,7 @@ SHORT_ID = 8
 
 def all_trials(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
     """Return every trial with its seed, its test score and its state; None if there is none."""
-    metric = rows.compared
+    metric, mixed = rows.compared, is_mixed(rows)
     return _table(
         rows.study,
         name="trials",
@@ -28,10 +30,17 @@ def all_trials(rows: StudyRows, configs: Sequence[ConfigRow]) -> Table | None:
             *OF_NAMES,
             Column(title=metric_name(metric), unit=unit(metric), kind="number"),
             Column(title="State"),
+            *([Column(title="Trained on")] if mixed else []),
             *OF_IDS,
         ),
         rows=[
-            (*_names(config, trial), _score(trial, metric), _state(trial), *_ids(trial))
+            (
+                *_names(config, trial),
+                _score(trial, metric),
+                _state(trial),
+                *([_device(trial)] if mixed else []),
+                *_ids(trial),
+            )
             for config, trial in _trials(configs)
         ],
         caption="Scores are of the test split; sweep logs TRIAL tells what happened to a trial.",
@@ -110,6 +119,11 @@ def _ids(trial: TrialRow) -> tuple[Cell, Cell]:
 
 def _state(trial: TrialRow) -> Cell:
     return Cell(text="stopped early" if trial.status == "stopped" else trial.status)
+
+
+def _device(trial: TrialRow) -> Cell:
+    found = trial.device_types
+    return Cell(text=told(trial.trained) if len(found) > 1 else "".join(found) or MISSING)
 
 
 def _score(trial: TrialRow, metric: Metric) -> Cell:

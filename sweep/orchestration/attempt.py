@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import platform
 import traceback
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,11 +19,11 @@ import torch
 
 from sweep.data.base import MissingDatasetError
 from sweep.errors import first_line
-from sweep.ledger import FailureKind, Ledger, Share
+from sweep.ledger import FailureKind, JournalLine, Ledger, Share
 from sweep.models.build import model_of
 from sweep.orchestration.failures import failure_kind
 from sweep.profiling.cost import count_macs_fvcore
-from sweep.profiling.environment import environment
+from sweep.profiling.environment import device_text, environment
 from sweep.profiling.latency import measure_latency
 from sweep.spec.trial import Trial
 from sweep.training.checkpoint import Checkpoints, Keep
@@ -60,8 +60,12 @@ class Outcome:
     kind: FailureKind | None = None
 
 
-def attempt(job: Job) -> Generator[EpochReport, None, Outcome]:
+def attempt(job: Job, address: str = "") -> Generator[EpochReport, None, Outcome]:
     """Run a trial to its end or its failure; yield every epoch once it is in the ledger.
+
+    Args:
+        job: the trial, and what it gets.
+        address: of this node, where a cluster gives it one.
 
     Raises:
         RuntimeError: an error that leaves this process unable to use its GPU again.
@@ -72,12 +76,12 @@ def attempt(job: Job) -> Generator[EpochReport, None, Outcome]:
         reason = f"it is trained by another process already ({lock.holder()})"
         return Outcome({}, reason, "transient")
     try:
-        return (yield from _attempt(job, ledger))
+        return (yield from _attempt(job, ledger, address))
     finally:
         lock.release()
 
 
-def _attempt(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
+def _attempt(job: Job, ledger: Ledger, address: str) -> Generator[EpochReport, None, Outcome]:
     trial_id = job.trial.trial_id
     if known := ledger.result(trial_id):
         if not ledger.is_done(trial_id):  # its worker died between storing the result and this
@@ -85,7 +89,7 @@ def _attempt(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
         return Outcome(known["metrics"])
     isolate(job.share.cpus)
     try:
-        ledger.begin(job.trial, job.share)
+        ledger.begin(job.trial, job.share, _given(job.share.gpus), address)
         return (yield from _trained(job, ledger))
     except Exception as error:
         kind, reason = failure_kind(error), _reason(error)
@@ -120,11 +124,19 @@ def pick_device(gpus: float) -> torch.device:
     return torch.device("cuda" if gpus > 0 else "cpu")
 
 
+def _given(gpus: float) -> str:
+    """Return what ``pick_device`` gives, in a text; empty where it gives nothing."""
+    if gpus > 0 and not torch.cuda.is_available():
+        return ""
+    return device_text(pick_device(gpus))
+
+
 def _trained(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
     trial_id = job.trial.trial_id
     device = pick_device(job.share.gpus)
     if job.continues is not None:
         _continue(job.continues, trial_id, ledger)
+    before = {line.epoch: line for line in ledger.journal(job.continues)} if job.continues else {}
     epochs = train_epochs(
         job.trial,
         checkpoint_dir=ledger.checkpoint_folder(trial_id),
@@ -139,7 +151,7 @@ def _trained(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
         except StopIteration as end:
             result = end.value
             break
-        ledger.record(trial_id, report.epoch, report.metrics)
+        ledger.record(trial_id, report.epoch, report.metrics, _trainer(report, before, device))
         yield report
     if job.trial.partial:
         reason = f"segment of a population, until epoch {job.trial.until}"
@@ -159,6 +171,18 @@ def _trained(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
     )
     _finish(job, ledger)
     return Outcome(result.metrics)
+
+
+def _trainer(report: EpochReport, before: Mapping[int, JournalLine], device: torch.device) -> str:
+    """Return what trained an epoch: this device, or that of the trial that this one goes on from.
+
+    Args:
+        report: the epoch; one of the other trial comes with the very numbers it had there.
+        before: the epochs of the other trial.
+        device: of this process.
+    """
+    line = before.get(report.epoch)
+    return line.device if line and line.metrics == report.metrics else device_text(device)
 
 
 def _finish(job: Job, ledger: Ledger) -> None:

@@ -237,7 +237,8 @@ class TrialActor(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.cleanup()
         self._id = new_config["job"]["id"]
-        self._epochs = attempt(_job(new_config["job"]))
+        address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        self._epochs = attempt(_job(new_config["job"]), address)
         return True
 
     def step(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from sweep.orchestration.record import sweep_record, trial_record
 from sweep.orchestration.resources import share, slots
 from sweep.orchestration.runner import Listener, Runner
 from sweep.orchestration.search import Search, search_path
-from sweep.orchestration.searched import Searched
+from sweep.orchestration.searched import Searched, uneven_latencies
 from sweep.orchestration.stopping import StopRequest, stoppable
 from sweep.plan import Plan, PlannedTrial
 from sweep.registry import TASKS
@@ -94,6 +94,8 @@ class Summary:
     failures: tuple[Failure, ...]
     answers: tuple[str, ...]
     """Of a paired study, a sentence for each comparison."""
+    uneven: str
+    """That a search met latencies of several devices; empty if it did not."""
     undelivered: str
     """Why MLflow does not have everything; empty if it has."""
     uri: str
@@ -378,6 +380,7 @@ class _Sweep:
             segments=states.count(("stopped", True)),
             failures=tuple(self._failures()),
             answers=tuple(answers),
+            uneven=uneven_latencies(self.search, self.ledger) if self.search else "",
             undelivered="" if delivered else self.delivery.problem or "it did not answer in time",
             uri=self.uri,
         )

@@ -51,6 +51,8 @@ PREFIX = "search/"
 """Of the names of a search's studies in the storage, which others share."""
 PROPOSAL, VALUES = "proposal", "values"
 """What is kept with a trial of Optuna: its choices and standing; its result by objective."""
+TIMED_ON = "timed_on"
+"""What is kept with one whose latency counts: the device that this was measured on."""
 REPEATS = 20
 """Proposals in a row without anything new, after which a point is drawn from those left."""
 COUNTED_POINTS = 10_000
@@ -118,17 +120,32 @@ class Search:
                 return self._hand_out(proposed)
         return None
 
-    def tell(self, configuration: Configuration, results: Sequence[Mapping[str, float]]) -> None:
+    @property
+    def timed_on(self) -> str | None:
+        """The device whose latencies the search compares: that of the first it was told."""
+        known = (trial.user_attrs.get(TIMED_ON) for trial in self._proposals())
+        return next((device for device in known if device is not None), None)
+
+    def tell(
+        self,
+        configuration: Configuration,
+        results: Sequence[Mapping[str, float]],
+        timed_on: str | None = None,
+    ) -> None:
         """Note how a configuration ended.
 
         Args:
             configuration: one that ``ask`` returned.
             results: the metrics of the ``TrialResult`` of each of its trials; empty if one failed.
+                Its latency is the mean over those that have one.
+            timed_on: the device that these latencies were measured on.
 
         Raises:
             KeyError: a result is without what the search makes better.
         """
         number = configuration.number
+        if timed_on is not None:
+            self.storage.set_trial_user_attr(self._id(number), TIMED_ON, timed_on)
         known = self._values(configuration, results) if results else {}
         if not known or not all(map(math.isfinite, known.values())):
             self.study.tell(number, state=TrialState.FAIL)
@@ -325,7 +342,8 @@ class Search:
             "macs": cost.macs / 1e9,
         }
         if "latency" in self.space.objectives:
-            known["latency"] = _mean("latency_ms", results)
+            timed = [result for result in results if "latency_ms" in result]
+            known["latency"] = _mean("latency_ms", timed)
         return known
 
     def _frozen(self, number: int) -> FrozenTrial:
@@ -373,7 +391,9 @@ class Search:
         if standing != "planned" or set(ids).isdisjoint(before) or ids in taken:
             return
         known = old.user_attrs.get(VALUES, {})
-        complete = all(name in known for name in self.space.objectives)
+        device = old.user_attrs.get(TIMED_ON)
+        alike = "latency" not in self.space.objectives or device == (self.timed_on or device)
+        complete = alike and all(name in known for name in self.space.objectives)
         stopped = old.state == TrialState.PRUNED and len(self.space.objectives) == 1
         if ids == before and (complete or stopped):
             taken.append(ids)
@@ -385,7 +405,11 @@ class Search:
                     values=values,
                     params=choices,
                     distributions=distributions,
-                    user_attrs={PROPOSAL: proposal, VALUES: known},
+                    user_attrs={
+                        PROPOSAL: proposal,
+                        VALUES: known,
+                        **({TIMED_ON: device} if device else {}),
+                    },
                     intermediate_values=old.intermediate_values,
                 )
             )

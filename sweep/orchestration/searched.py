@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from optuna.exceptions import StorageInternalError
 
@@ -81,11 +82,56 @@ class Searched:
             last = self.ledger.journal(trial.trial_id)[-1]
             self.search.stopped(configuration, last.epoch, last.metrics[f"val_{trial.metric}"])
             return
-        results = [self.ledger.result(trial_id) for trial_id in ids]
-        measured = [result["metrics"] for result in results if result]
-        if "latency" in self.search.space.objectives:  # one that was trained without it has none
-            measured = [metrics for metrics in measured if "latency_ms" in metrics]
-        self.search.tell(configuration, measured if len(measured) == len(ids) else [])
+        results = [result for i in ids if (result := self.ledger.result(i)) is not None]
+        if len(results) < len(ids):
+            self.search.tell(configuration, [])
+        elif "latency" in self.search.space.objectives:
+            self._tell_timed(configuration, results)
+        else:
+            self.search.tell(configuration, [result["metrics"] for result in results])
+
+    def _tell_timed(self, configuration: Configuration, results: list[dict[str, Any]]) -> None:
+        """Tell how a configuration ended, with latencies of the one device that is compared.
+
+        That is the device of the first configuration told; of this, if it is the first, the one
+        that most of its trials ended on. Without a latency of that device nothing is learnt.
+        """
+        found = [timed_on(result) for result in results]
+        counts = Counter(device for device in found if device is not None)
+        if not counts:  # all were trained where no latency was asked for
+            self.search.tell(configuration, [])
+            return
+        device = self.search.timed_on or counts.most_common(1)[0][0]
+        measured = [
+            {k: v for k, v in result["metrics"].items() if k != "latency_ms" or where == device}
+            for result, where in zip(results, found, strict=True)
+        ]
+        if device in counts:
+            self.search.tell(configuration, measured, device)
+        else:
+            self.search.tell(configuration, [])
+
+
+def timed_on(result: Mapping[str, Any]) -> str | None:
+    """Return the device that a trial's own latency was measured on; None if it has none."""
+    return str(result["environment"]["device"]) if "latency_ms" in result["metrics"] else None
+
+
+def uneven_latencies(search: Search, ledger: Ledger) -> str:
+    """Return that the trials of a search were timed on several devices; empty if they were not."""
+    if "latency" not in search.space.objectives:
+        return ""
+    ids = [p.trial.trial_id for one in search.configurations() for p in one.trials]
+    results = [result for i in ids if (result := ledger.result(i)) is not None]
+    counts = Counter(device for result in results if (device := timed_on(result)) is not None)
+    if len(counts) < 2:
+        return ""
+    listed = "; ".join(f"{count} on {device}" for device, count in counts.items())
+    return (
+        f"the trials' latency was measured on different devices, which do not compare ({listed}): "
+        f"the search was told that of {search.timed_on} alone, and learnt nothing from "
+        "configurations without it. Run such a search on devices of one type"
+    )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from pathlib import Path
@@ -16,17 +17,24 @@ def environment(device: torch.device) -> dict[str, Any]:
     """Return the hardware and the versions that a result was measured with."""
     import torchvision
 
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    threads = torch.get_num_threads()
     return {
-        "device": gpu or f"CPU {platform.machine()}, {threads} thread{'s' * (threads > 1)}",
+        "device": device_text(device),
         "host": platform.node(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
-        "cuda": torch.version.cuda if gpu else None,
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
     }
+
+
+def device_text(device: torch.device) -> str:
+    """Return what a device is; see ``sweep.devices``."""
+    if device.type == "cuda":
+        gpu = torch.cuda.get_device_properties(device)
+        return f"{gpu.name}, {math.ceil(gpu.total_memory / 2**30)} GiB"
+    threads = torch.get_num_threads()
+    return f"{processor()}, {threads} thread{'s' * (threads > 1)}"
 
 
 def processor() -> str:

@@ -106,7 +106,9 @@ class SearchSettings(Section):
     """Of the sampler."""
     objectives: Annotated[list[str], Field(min_length=1, max_length=2)] | None = None
     """The space's metric, and at most one of "params", "macs" and "latency" to keep small. Latency
-    is measured when a trial ends, beside what runs then: `max_concurrent: 1` makes it quiet."""
+    is measured when a trial ends, beside what runs then: `max_concurrent: 1` makes it quiet. That
+    of different devices does not compare: where trials end on several, the search counts those of
+    one alone, of the first configuration that ended, and the run and the report say so."""
 
     @model_validator(mode="after")
     def _grid_is_complete(self) -> Self:

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep.devices import Stretch, to_json
 from sweep.durable import read_record, write_record
 from sweep.errors import first_line
 from sweep.ledger import Ledger, Share
@@ -41,7 +42,7 @@ from sweep.tracking.store import experiment_id, find_runs, open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Run, RunTag
 
 DIGESTS = ("files", "annotations")
 """Of a data set's content: what tells two folders of a user's own apart."""
@@ -54,7 +55,7 @@ CLOSING_TRIES = 3
 DELIVERY_LOCK_SECONDS = 30.0
 """How long one trial of another command's is waited for."""
 REASON_LENGTH = 5000
-"""Characters of a tag that every MLflow store takes."""
+"""Characters of a tag that every MLflow store takes; of a reason, and of what trained a trial."""
 BATCH = 1000
 """Metrics that MLflow takes in one request."""
 
@@ -445,10 +446,12 @@ class Delivery:
         if entry.ended == cursor.ended or entry.state == "planned":
             return
         result = self.ledger.result(trial_id) if entry.state == "done" else None
+        trained = self.ledger.trained_on(trial_id)
         tags = [
             RunTag(names.STATE, entry.state),
             RunTag(names.REASON, entry.reason[:REASON_LENGTH]),
-            RunTag(names.NOTE, trial_note(record, entry.state, entry.reason)),
+            RunTag(names.NOTE, trial_note(record, entry.state, entry.reason, trained)),
+            *self._where(trial_id, trained),
             RunTag(names.ATTEMPTS, str(entry.attempts)),
             RunTag(names.PROMOTED, ", ".join(map(str, entry.promoted))),
             *(RunTag(names.SHARE + k, str(v)) for k, v in vars(entry.share or Share(0, 0)).items()),
@@ -485,6 +488,17 @@ class Delivery:
             end_time=int(entry.ended * 1000),
         )
         cursor.ended = entry.ended
+
+    def _where(self, trial_id: str, trained: tuple[Stretch, ...]) -> list[RunTag]:
+        """Return the tags that say on what a trial was trained, as far as that was recorded."""
+        from mlflow.entities import RunTag
+
+        nodes = ", ".join(self.ledger.nodes(trial_id))
+        tags = {
+            names.DEVICES: to_json(trained, REASON_LENGTH) if trained else "",
+            names.NODES: nodes[:REASON_LENGTH],
+        }
+        return [RunTag(key, value) for key, value in tags.items() if value]
 
     def _beat(self, client: MlflowClient, trial_id: str, cursor: _Cursor) -> None:
         """Say on a trial's run that it is in training, if it is, and it was not said just now."""

@@ -43,7 +43,7 @@ class Setting:
     """How models were measured: numbers compare that have it in common."""
 
     device: str
-    """Of a CPU with the number of threads."""
+    """Of a GPU with its memory, of a CPU with the number of threads; see ``sweep.devices``."""
     versions: Mapping[str, str]
     """Of what computed."""
     precision: str

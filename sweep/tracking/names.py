@@ -55,6 +55,14 @@ ADJUSTED = "sweep.adjusted"
 PLUGINS = "sweep.plugins"
 """Distributions and versions of the plug-ins that a trial is made of."""
 DEVICE = "sweep.device"
+"""Tag of a finished trial's run, and of a measurement's: the device of its last attempt, or that
+measured; of a GPU with its memory, of a CPU with its threads."""
+DEVICES = "sweep.devices"
+"""Tag of a trial's run, once it ended, JSON: a list of [type of device, first epoch, last epoch],
+in the order of training; the first ones where the tag has no room for all. A type is a GPU and its
+memory, or a processor; empty where it was not recorded."""
+NODES = "sweep.nodes"
+"""Tag of a trial's run, once it ended: the nodes that it was begun on, in the order of attempts."""
 CORES = "sweep.cores"
 LOAD = "sweep.load"
 """Tags of a measurement's run: cores of the host, and the processes that wanted one meanwhile."""

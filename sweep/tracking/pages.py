@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from sweep.devices import Stretch, devices_of, told
 from sweep.ledger import State
 from sweep.tracking import names
 from sweep.tracking.records import SweepRecord, TrialRecord
@@ -34,6 +35,8 @@ MEANINGS = {
     "lr": "learning rate of the first parameter group, as the epoch begins",
     "epoch_seconds, train_seconds": "training of one epoch, of all; in seconds",
     "images_per_second": "training, of each epoch",
+    "latency_ms": "of one image, on the device that the trial ended on, where a search keeps it "
+    "small: compares only where `sweep.device` is the same",
     "peak_memory_gib": "GPU memory that was allocated at once, in GiB (2^30 bytes)",
     "params_true": "parameters, all",
     "params_thop_like, params_no_norm": "parameters without GroupNorm's, without any norm's",
@@ -88,14 +91,25 @@ def sweep_note(sweep: SweepRecord, experiment_id: str, states: Iterable[State] =
     )
 
 
-def trial_note(record: TrialRecord, state: str, reason: str = "") -> str:
-    """Return the description of a trial's run: what it is, where it stands, and why."""
+def trial_note(
+    record: TrialRecord, state: str, reason: str = "", trained: Sequence[Stretch] = ()
+) -> str:
+    """Return the description of a trial's run: what it is, where it stands, and why.
+
+    Args:
+        record: the trial.
+        state: where it stands.
+        reason: why.
+        trained: what trained its epochs; told where these are several devices.
+    """
     trial = record.trial
     lines = [f"{record.title}, seed {trial.seed}, on {trial.dataset}: **{state}**"]
     if reason:
         lines.append(f"```\n{reason[:REASON_LENGTH]}\n```")
     if record.adjusted:
         lines.append(f"Adjusted: {record.adjusted}")
+    if len(devices_of(trained)) > 1:
+        lines.append(f"Trained on {told(trained)}; the times of its epochs do not compare.")
     return "\n\n".join(lines)
 
 
@@ -107,6 +121,10 @@ TITLES = {
 """Of the views, by their key."""
 
 
+_ENDS = (names.STATE, names.REASON, names.ATTEMPTS, names.HOST, names.DEVICE, names.NODES)
+"""Tags that the view of how each trial ended shows."""
+
+
 def _views(sweep: SweepRecord) -> dict[str, dict[str, Any]]:
     """Return the states of MLflow's page of runs, by the key that a link names each with."""
     score = f"metrics.`test_{sweep.metric}`"
@@ -114,7 +132,7 @@ def _views(sweep: SweepRecord) -> dict[str, dict[str, Any]]:
     costs = ["metrics.`params_true`", "metrics.`macs`"]
     order = {"orderByKey": score, "orderByAsc": sweep.ascending}
     scores = [score, f"metrics.`best_val_{sweep.metric}`", *costs]
-    ends = [f"tags.`{tag}`" for tag in (names.STATE, names.REASON, names.ATTEMPTS, names.HOST)]
+    ends = [f"tags.`{tag}`" for tag in _ENDS]
     groups = {
         "aggregateFunction": "average",
         "groupByKeys": [{"mode": "tag", "groupByData": names.MODEL}],

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from sweep.devices import Stretch
 from sweep.ledger import Ledger
+from sweep.profiling.environment import processor
 from sweep.spec.trial import Trial
 from sweep.training.loop import train
 from tests.orchestration.conftest import Run
@@ -63,6 +65,8 @@ def test_more_epochs_are_those_of_training_from_the_start(
     ledger = Ledger(folder)
     assert measured(ledger, longer.trial_id) == from_the_start(longer, tmp_path / "start")
     assert [epoch for _, epoch in long.recorder.epochs] == [1, 2]  # those of before are told too
+    (device,) = {line.device for line in ledger.journal(shorter.trial_id)}
+    assert {line.device for line in ledger.journal(longer.trial_id)} == {device} != {""}
     log = ledger.log_path(longer.trial_id)
     assert (log.exists() and shorter.trial_id in log.read_text()) == continues
 
@@ -78,3 +82,15 @@ def test_a_shorter_trial_that_lost_its_checkpoint_meanwhile_costs_its_epochs_onl
     (trial_id,) = (p.trial.trial_id for p in long.plan.trials)
     assert long.summary.done == 1
     assert f"starts anew: trial {shorter}" in Ledger(folder).log_path(trial_id).read_text()
+
+
+def test_epochs_of_a_shorter_trial_stay_those_of_its_device(
+    run: Runner, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(*KEPT, "recipe.epochs=1")
+    monkeypatch.setattr("sweep.orchestration.attempt.device_text", lambda device: "GPU X, 8 GiB")
+    long = run(*KEPT, "recipe.epochs=2")
+    (trial_id,) = (p.trial.trial_id for p in long.plan.trials)
+    first, second = Ledger(folder).trained_on(trial_id)
+    assert first == Stretch(processor(), 1, 1)
+    assert second == Stretch("GPU X, 8 GiB", 2, 2)

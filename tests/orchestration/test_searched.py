@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from spec.spaces import space_of
 
-from sweep.ledger import Ledger
+from sweep.ledger import Ledger, Share
+from sweep.orchestration.search import Search
+from sweep.orchestration.searched import Searched, uneven_latencies
 from sweep.tracking import names
 from tests.orchestration.conftest import Recorder, Run
 from tests.orchestration.test_inline import runs_of
@@ -105,3 +108,57 @@ def test_halving_marks_who_ended_early_and_who_went_on(run: Runner, folder: Path
     again = run(text=HALVING)
     assert again.summary.ran == 0
     assert again.summary.stopped == len(stopped)
+
+
+class Told:
+    """A search's configurations, trained by hand: each with its trials' devices and latencies."""
+
+    def __init__(self, folder: Path) -> None:
+        space = space_of(
+            folder,
+            search="{method: random, trials: 3, objectives: [top1, latency]}",
+            attention="[none, {name: se, reduction: [4, 8]}]",
+            seeds="[0, 1]",
+        )
+        self.search = Search(space, None)
+        self.ledger = Ledger(folder)
+        self.source = Searched(self.search, self.ledger, lambda planned: None)
+
+    def train(self, *ends: tuple[str, float]) -> None:
+        """Train the trials of the next configuration, one on each device, with its latency."""
+        for device, latency in ends:
+            planned = self.source.next()
+            assert planned is not None
+            trial_id = planned.trial.trial_id
+            self.ledger.begin(planned.trial, Share(1, 0.0))
+            metrics = {"best_val_top1": 0.5, "latency_ms": latency}
+            result = {"metrics": metrics, "environment": {"device": device}}
+            self.ledger.store_result(trial_id, result)
+            self.ledger.finish(trial_id)
+            self.source.settled(trial_id)
+
+    @property
+    def values(self) -> list[list[float] | None]:
+        return [trial.values for trial in self.search.study.trials]
+
+
+def test_only_latencies_of_one_device_are_compared(tmp_path: Path) -> None:
+    """By hand: the first two trials end on A, so that what B measured is never told."""
+    told = Told(tmp_path)
+    told.train(("A", 2.0), ("A", 4.0))
+    assert told.search.timed_on == "A"
+    assert uneven_latencies(told.search, told.ledger) == ""
+    told.train(("B", 90.0), ("A", 6.0))
+    told.train(("B", 80.0), ("B", 80.0))
+    assert told.values == [[0.5, 3.0], [0.5, 6.0], None]
+    assert told.search.study.trials[2].state.name == "FAIL"
+    said = uneven_latencies(told.search, told.ledger)
+    assert "do not compare (3 on A; 3 on B): the search was told that of A alone" in said
+
+
+def test_a_first_configuration_on_two_devices_counts_by_the_one_with_more(tmp_path: Path) -> None:
+    told = Told(tmp_path)
+    told.train(("B", 9.0), ("A", 3.0))  # as many: the first
+    told.train(("A", 2.0), ("A", 2.0))
+    assert told.search.timed_on == "B"
+    assert told.values == [[0.5, 9.0], None]

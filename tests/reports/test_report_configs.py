@@ -74,4 +74,4 @@ def test_devices_are_those_of_all_trials(trial: Make, study: Study) -> None:
     """As the warning of several devices is."""
     failed = trial("ELA", 0, status="failed", metrics={}, device="a GPU")
     rows = study([trial("baseline", 0), failed, trial("SE", 0, device="")])
-    assert devices(rows) == "CPU x86_64, 1 threads; a GPU"
+    assert devices(rows) == "1 trial on CPU x86_64; 1 on a GPU"

@@ -92,7 +92,8 @@ def test_costs_are_of_one_setting_and_others_are_told() -> None:
     assert last_costs(costs) == {"a": COST, "b": COST}  # and none of the slow device's for "c"
     settings, missing = cost_notes(costs)
     assert settings.startswith(
-        "latency was measured in 2 settings: CPU Y, fp32, torch 2.9.0, batches of 32; GPU X, fp32,"
+        "latency was measured in 2 settings on 2 types of devices: CPU Y, fp32, torch 2.9.0, "
+        "batches of 32; GPU X, fp32,"
     )
     assert missing.startswith("1 trial without")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from sweep.spec.recipes import Recipe
 from sweep.tracking import delivery, names
 from sweep.tracking.pages import VIEW, sweep_note, trial_note
 from sweep.tracking.records import SweepRecord, TrialRecord
-from tests.tracking.conftest import TRIALS, Folder, runs
+from tests.tracking.conftest import RESULT, SHARE, TRIALS, Folder, finish, runs
 
 MODEL = TRIALS[0].backbone.name
 
@@ -224,3 +225,30 @@ def test_the_sweep_says_now_and_then_that_it_is_run(
     monkeypatch.setattr(delivery, "BEAT_SECONDS", 0.0)
     folder.delivery._deliver_pending(False)
     assert beat() > first
+
+
+def test_a_run_says_what_trained_which_epochs(folder: Folder, uri: str) -> None:
+    trial = TRIALS[0]
+    for epoch, device in enumerate(("A100, 40 GiB", "V100, 16 GiB"), start=1):
+        folder.ledger.begin(trial, SHARE, device, f"10.0.0.{epoch}")
+        folder.ledger.record(trial.trial_id, epoch, {"val_top1": epoch / 10}, device)
+    finish(folder.ledger, trial.trial_id, RESULT)
+    folder.deliver()
+    (run,) = runs(uri)
+    tags = run.data.tags
+    assert json.loads(tags[names.DEVICES]) == [["A100, 40 GiB", 1, 1], ["V100, 16 GiB", 2, 2]]
+    host = platform.node()
+    assert tags[names.NODES] == f"{host} (10.0.0.1), {host} (10.0.0.2)"
+    assert tags[names.NOTE].endswith(
+        "Trained on A100, 40 GiB: epoch 1; V100, 16 GiB: epoch 2; the times of its epochs do not "
+        "compare."
+    )
+
+
+def test_one_device_is_no_news(folder: Folder, uri: str) -> None:
+    folder.train(1, 2)
+    folder.deliver()
+    (run,) = runs(uri)
+    assert names.DEVICES not in run.data.tags  # of an earlier version's ledger
+    assert run.data.tags[names.NODES] == platform.node()
+    assert "Trained on" not in run.data.tags[names.NOTE]
