@@ -25,10 +25,22 @@ FAILED, INTERRUPTED = 1, 130
 PREVIEWED = 4
 """Configurations of a search that was not begun that its plan shows."""
 
+
+def _of_all_nodes(_context: click.Context, _parameter: click.Parameter, folder: Path) -> Path:
+    """Return the working folder; that of a job must not be in the folder that Ray gave it."""
+    if os.environ.get("SWEEP_CONFINED") == "1" and not folder.is_absolute():
+        raise UserError(
+            "the cluster's nodes do not say where their shared working folder is: start Ray with "
+            "SWEEP_DIR set on each of them to one absolute path, such as /sweeps"
+        )
+    return folder
+
+
 working_folder = click.option(
     "--dir",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
+    callback=_of_all_nodes,
     envvar="SWEEP_DIR",
     default=Path("sweeps"),
     show_default=True,
@@ -44,6 +56,16 @@ runner_option = click.option(
 )
 wait_option = click.option(
     "--wait", is_flag=True, help="If another command runs the sweep, wait until it ends."
+)
+address_option = click.option(
+    "--address", metavar="URL", help="Ask the cluster whose dashboard is there: http://head:8265."
+)
+cluster_option = click.option(
+    "--address",
+    metavar="URL",
+    envvar="RAY_API_SERVER_ADDRESS",
+    required=True,
+    help="The cluster's dashboard: http://head:8265. Also $RAY_API_SERVER_ADDRESS.",
 )
 spec_argument = click.argument("spec", type=click.Path(path_type=Path))
 
@@ -112,6 +134,51 @@ def run(
 @cli.command()
 @spec_argument
 @overrides_argument
+@cluster_option
+def submit(spec: Path, overrides: tuple[str, ...], address: str) -> None:
+    """Run what a sweep is missing on a Ray cluster, without waiting for it.
+
+    The space is checked here, then sent with this code; it runs as a Ray job in the cluster's own
+    working folder. Submitting a sweep again, after its job died or was stopped, goes on.
+    """
+    from sweep.orchestration import submit as jobs
+    from sweep.orchestration.cluster import Cluster
+    from sweep.spec.load import load_space
+
+    space = load_space(spec, overrides)
+    cluster = Cluster(address)
+    job_id = jobs.submit(cluster, space)
+    study, where = space.general.study, f"--address {cluster.address}"
+    click.echo(f"{job_id}: submitted; it needs this machine no more")
+    click.echo(f"  sweep status {study} {where}")
+    click.echo(f"  sweep logs {study} {where} --follow")
+    click.echo(f"  sweep cancel {study} {where}")
+
+
+@cli.command()
+@click.argument("study")
+@cluster_option
+def cancel(study: str, address: str) -> None:
+    """Stop a sweep that was submitted to a cluster.
+
+    The epochs that run come to their end and are saved; `sweep submit` goes on from there.
+    """
+    from sweep.orchestration.cluster import Cluster
+    from sweep.orchestration.submit import last_job, stop
+    from sweep.printing import job_line
+
+    cluster = Cluster(address)
+    job = last_job(cluster, study)
+    if not job.active:
+        click.echo(f"nothing runs: {job_line(job)}")
+        return
+    click.echo(f"{job.job_id}: stops once the running epochs are saved; Ctrl-C only stops waiting")
+    click.echo(job_line(stop(cluster, job)))
+
+
+@cli.command()
+@spec_argument
+@overrides_argument
 @working_folder
 @click.option("--json", "as_json", is_flag=True, help="One object per trial.")
 def plan(spec: Path, overrides: tuple[str, ...], folder: Path, as_json: bool) -> None:
@@ -171,12 +238,17 @@ def diff(spec: Path, overrides: tuple[str, ...], folder: Path) -> None:
 @cli.command()
 @click.argument("study")
 @working_folder
+@address_option
 @click.option("--json", "as_json", is_flag=True, help="One object per trial.")
-def status(study: str, folder: Path, as_json: bool) -> None:
+def status(study: str, folder: Path, address: str | None, as_json: bool) -> None:
     """Show where every trial of a sweep stands.
 
-    Its state, attempts, last epoch, why it failed or was stopped, and where its log is.
+    Its state, attempts, last epoch, why it failed or was stopped, and where its log is; of a
+    cluster also its job.
     """
+    if address is not None:
+        _remote_status(study, address, as_json)
+        return
     from sweep.ledger import Ledger
     from sweep.printing import make_console, show_standings
     from sweep.standing import standings
@@ -198,12 +270,20 @@ def status(study: str, folder: Path, as_json: bool) -> None:
 @cli.command()
 @click.argument("trial")
 @working_folder
-def logs(trial: str, folder: Path) -> None:
-    """Print what happened to a trial.
+@address_option
+@click.option("--follow", is_flag=True, help="Of a job, until it ends; the exit code is its own.")
+def logs(trial: str, folder: Path, address: str | None, follow: bool) -> None:
+    """Print what happened to a trial, or what a job printed.
 
-    Its attempts, its log, and the traceback of its last failure. TRIAL is an id as `sweep status`
-    prints it, or its beginning.
+    Of a trial its attempts, its log, and the traceback of its last failure. TRIAL is an id as
+    `sweep status` prints it, or its beginning; with --address also the name of a sweep that was
+    submitted there, for the output of its last job.
     """
+    if address is not None:
+        _remote_logs(trial, address, follow=follow)
+        return
+    if follow:
+        raise UserError("--follow is for the job of a cluster: give its --address")
     from sweep.ledger import Ledger
     from sweep.standing import only_trial, told
 
@@ -329,11 +409,23 @@ def schema() -> None:
 
 
 @cli.command(name="list")
-def list_parts() -> None:
-    """List what a search space can name.
+@click.option(
+    "--address",
+    metavar="URL",
+    help="List the sweeps that were submitted to this cluster instead: http://head:8265.",
+)
+@click.option("--json", "as_json", is_flag=True, help="With --address: one object per job.")
+def list_parts(address: str | None, as_json: bool) -> None:
+    """List what a search space can name, or the sweeps of a cluster.
 
-    Attention modules, backbones with their placements, data sets, recipes.
+    Attention modules, backbones with their placements, data sets, recipes; or jobs, the last
+    first.
     """
+    if address is not None:
+        _remote_list(address, as_json)
+        return
+    if as_json:
+        raise UserError("--json is for the jobs of a cluster: give its --address")
     from sweep.models.placement import policies_of
     from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS
     from sweep.spec.recipes import PRESETS
@@ -760,6 +852,68 @@ def _run(
     show_summary(summary, folder, console)
     if summary.failures:
         sys.exit(FAILED)
+
+
+def _remote_status(study: str, address: str, as_json: bool) -> None:
+    """Print the job of a sweep on a cluster, and where its trials stand."""
+    from sweep.orchestration.cluster import Cluster
+    from sweep.orchestration.submit import jobs_of, run_remotely
+    from sweep.printing import job_line
+
+    cluster = Cluster(address)
+    job = next(iter(jobs_of(cluster.jobs(), study)), None)
+    if job is not None and not as_json:
+        click.echo(job_line(job))
+    output, code = run_remotely(cluster, ["status", study, *(["--json"] if as_json else [])])
+    if job is not None and job.active and code:
+        click.echo("[]" if as_json else "its trials are not planned yet")
+        return
+    _tell(output, code)
+
+
+def _remote_logs(trial: str, address: str, *, follow: bool) -> None:
+    """Print the output of a sweep's last job on a cluster, or what happened to a trial there."""
+    from sweep.orchestration.cluster import Cluster
+    from sweep.orchestration.submit import jobs_of, last_job, run_remotely
+    from sweep.printing import job_line
+    from sweep.standing import is_trial_id
+
+    cluster = Cluster(address)
+    if not follow and not jobs_of(cluster.jobs(), trial) and is_trial_id(trial):
+        _tell(*run_remotely(cluster, ["logs", trial]))
+        return
+    job = last_job(cluster, trial)
+    if not follow:
+        click.echo(cluster.output(job.job_id), nl=False)
+        return
+    ended = cluster.follow(job.job_id, lambda text: click.echo(text, nl=False))
+    click.echo(job_line(ended), err=True)
+    sys.exit(ended.outcome)
+
+
+def _remote_list(address: str, as_json: bool) -> None:
+    """Print the jobs of a cluster that run sweeps, or did."""
+    from sweep.orchestration.cluster import Cluster
+    from sweep.printing import job_record, make_console, show_jobs
+
+    jobs = Cluster(address).jobs()
+    if as_json:
+        import json
+
+        click.echo(json.dumps([job_record(job) for job in jobs], indent=1))
+    else:
+        show_jobs(jobs, make_console())
+
+
+def _tell(output: str, code: int) -> None:
+    """Print what a command printed on a cluster, and end as it did."""
+    from sweep.orchestration.cluster import errors_of
+
+    if code == UserError.exit_code and (lines := errors_of(output)):
+        raise UserError("\n".join(lines))
+    click.echo(output, nl=False)
+    if code:
+        sys.exit(code)
 
 
 def _plan_of(space: Space, folder: Path) -> Plan:

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from reports.paper.audit import AuditedCell
     from reports.paper.statements import Statement
     from sweep.lengthen import Beginning
+    from sweep.orchestration.cluster import Job
     from sweep.orchestration.run import Summary
     from sweep.plan import Plan
     from sweep.spec.schema import Space
@@ -161,6 +163,43 @@ def show_standings(standings: Sequence[Standing], console: Console) -> None:
     if len(set(types)) > 1:
         mix = "; ".join(f"{types.count(one)} on {one}" for one in dict.fromkeys(types))
         console.print(f"trained on different devices: {mix}", markup=False)
+
+
+def job_line(job: Job) -> str:
+    """Return what there is to say of a job: "job sweep-x-1 of me@here: running since ..."."""
+    from sweep.orchestration.cluster import moment
+
+    began = f"since {moment(job.began)}" if job.active else f"began {moment(job.began)}"
+    ended = f", ended {moment(job.ended)}" if job.ended else ""
+    why = f": {job.ending}" if job.ending else ""
+    return f"job {job.job_id} of {job.by}: {job.state}, {began}{ended}{why}"
+
+
+def job_record(job: Job) -> dict[str, Any]:
+    """Return a job as data; times are of UTC."""
+    record = {"study": job.study, "job": job.job_id, "state": job.state}
+    times = {"began": _utc(job.began), "ended": _utc(job.ended), "seconds": job.seconds}
+    who = {"user": job.user, "host": job.host}
+    return {**record, **times, **who, "exit_code": job.exit_code, "why": job.ending}
+
+
+def show_jobs(jobs: Sequence[Job], console: Console) -> None:
+    """Print jobs that run sweeps, or did."""
+    from sweep.orchestration.cluster import moment
+
+    if not jobs:
+        console.print("no sweep was submitted there yet")
+        return
+    table = Table("study", "job", "state", "since", "duration", "by", "why", box=None)
+    for job in jobs:
+        took = "" if job.seconds is None else str(timedelta(seconds=round(job.seconds)))
+        cells = (job.study, job.job_id, job.state, moment(job.began), took, job.by, job.ending)
+        table.add_row(*map(escape, cells))
+    console.print(table)
+
+
+def _utc(seconds: float | None) -> str | None:
+    return datetime.fromtimestamp(seconds, UTC).isoformat() if seconds else None
 
 
 def show_changes(changes: Sequence[Change], console: Console) -> None:

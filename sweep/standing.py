@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -89,6 +90,11 @@ def changes(
             state = ledger.entry(planned.trial.trial_id).state
             found.append(Change(planned, "left out", 0, f"{state}; what there is of it stays"))
     return found
+
+
+def is_trial_id(text: str) -> bool:
+    """Tell whether a text can be the id of a trial, or its beginning."""
+    return re.fullmatch("[0-9a-f]{1,64}", text) is not None
 
 
 def only_trial(ledger: Ledger, start: str) -> str:

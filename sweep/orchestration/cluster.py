@@ -1,0 +1,324 @@
+"""A Ray cluster seen from outside: the address of its Jobs API, and what one asks of that.
+
+Nothing here connects to Ray itself: all goes over HTTP, so that a laptop needs no more than the
+address of the dashboard, and the token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from sweep.errors import UserError, first_line
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray  # reads the setting above when it is imported
+from ray.job_submission import JobDetails, JobSubmissionClient
+
+STUDY, SPACE, VERSION, USER, HOST = "sweep_study", "sweep_space", "sweep", "user", "host"
+"""What a job says of itself: the sweep, a digest of its space, who sent it, and with what."""
+
+INTERRUPTED = 130
+"""Exit code of a command that was stopped."""
+ACTIVE = ("pending", "running")
+ANSWER_SECONDS = 10.0
+"""How long a cluster may take to say that it is there."""
+POLL_SECONDS = 0.5
+"""Between two looks at a job that is waited for."""
+CERTIFICATES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+"""Variables that name the certificates to trust; the first that is set counts."""
+OLDEST_RAY = (2, 52)
+"""That a cluster may have: of pyproject.toml, and the first with tokens."""
+TOKEN = "RAY_AUTH_TOKEN"
+TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
+
+
+class ClusterError(UserError, RuntimeError):
+    """A cluster cannot be asked, or refuses."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of a cluster, as it is now."""
+
+    job_id: str
+    study: str
+    """That it runs; empty if it runs none."""
+    state: str
+    """pending, running, succeeded, failed or stopped."""
+    began: float | None
+    """Seconds since the epoch, when it was submitted."""
+    ended: float | None
+    user: str
+    host: str
+    exit_code: int | None
+    """Of its command; None if that did not end by itself."""
+    message: str
+    """Ray's; of a command that failed, with the end of its output."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it has not ended."""
+        return self.state in ACTIVE
+
+    @property
+    def by(self) -> str:
+        """Who submitted it, and from where."""
+        return f"{self.user}@{self.host}"
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, or takes so far; None if it is not known."""
+        if self.began is None:
+            return None
+        return (self.ended or time.time()) - self.began
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in a few words; empty if it has not, or well."""
+        if self.active or self.state == "succeeded":
+            return ""
+        if self.exit_code is None:
+            return first_line(Exception(self.message)) if self.state == "failed" else ""
+        told = errors_of(self.message)
+        return told[-1] if told else f"exit code {self.exit_code}"
+
+    @property
+    def outcome(self) -> int:
+        """The exit code of who waited for it."""
+        if self.state == "stopped":
+            return INTERRUPTED
+        return 0 if self.state == "succeeded" else self.exit_code or 1
+
+
+def moment(seconds: float | None) -> str:
+    """Return a time as people here write it; empty if it is not known."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else ""
+
+
+class Cluster:
+    """The Jobs API of a cluster that answers.
+
+    Args:
+        address: such as http://head:8265.
+
+    Raises:
+        ClusterError: it cannot be reached, or does not let us in; the text says what to do.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = checked_address(address)
+        verify = _certificates()
+        headers = _headers()
+        _check(self.address, headers, verify)
+        # Ray lets this variable, and RAY_ADDRESS, win over the address that it is given.
+        os.environ["RAY_API_SERVER_ADDRESS"] = self.address
+        with self._asking():
+            self._client = JobSubmissionClient(self.address, headers=headers, verify=verify)
+
+    def submit(
+        self,
+        job_id: str,
+        entrypoint: str,
+        folder: Path,
+        environment: Mapping[str, str],
+        metadata: Mapping[str, str],
+    ) -> None:
+        """Start a job; its name must be new.
+
+        Args:
+            job_id: its name.
+            entrypoint: a command for the shell.
+            folder: is sent, and becomes the working folder of the command and of its workers.
+            environment: variables of the command and of its workers.
+            metadata: what the job says of itself.
+        """
+        with self._asking():
+            self._client.submit_job(
+                entrypoint=entrypoint,
+                submission_id=job_id,
+                runtime_env={"working_dir": str(folder), "env_vars": dict(environment)},
+                metadata=dict(metadata),
+            )
+
+    def jobs(self) -> list[Job]:
+        """Return the jobs that run sweeps, or did; those begun last first."""
+        with self._asking():
+            details = self._client.list_jobs()
+        found = [
+            _job(one) for one in details if one.submission_id and STUDY in (one.metadata or {})
+        ]
+        return sorted(found, key=lambda job: job.began or 0.0, reverse=True)
+
+    def job(self, job_id: str) -> Job:
+        """Return a job as it is now."""
+        with self._asking():
+            return _job(self._client.get_job_info(job_id))
+
+    def wait(self, job_id: str, seconds: float) -> Job:
+        """Return a job once it has ended, or as it is after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while (job := self.job(job_id)).active and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        return job
+
+    def stop(self, job_id: str) -> None:
+        """Ask a job to stop: its command gets SIGTERM."""
+        with self._asking():
+            self._client.stop_job(job_id)
+
+    def delete(self, job_id: str) -> None:
+        """Let the cluster forget a job that has ended."""
+        with self._asking():
+            self._client.delete_job(job_id)
+
+    def output(self, job_id: str) -> str:
+        """Return all that a job has printed, after what Ray says of its start."""
+        with self._asking():
+            return str(self._client.get_job_logs(job_id))
+
+    def follow(self, job_id: str, show: Callable[[str], object]) -> Job:
+        """Show what a job prints until it has ended; return how."""
+        with self._asking():
+            asyncio.run(_follow(self._client, job_id, show))
+        return self.wait(job_id, ANSWER_SECONDS)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Keep Ray quiet, and turn what goes wrong on the way into one line."""
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        except (RuntimeError, ValueError, OSError, ray.exceptions.AuthenticationError) as error:
+            if isinstance(error, UserError):
+                raise
+            said = [line for line in str(error).splitlines() if line.strip()]  # or a traceback
+            raise ClusterError(f"{self.address}: {said[-1].strip() if said else error!r}") from None
+        finally:
+            logging.disable(before)
+
+
+def errors_of(output: str) -> list[str]:
+    """Return the errors that a command of ours has printed, each a line."""
+    return re.findall(r"^[eE]rror: (.*)$", output, re.MULTILINE)  # click writes it with a capital
+
+
+def checked_address(address: str) -> str:
+    """Return an address of a Jobs API without what follows its port.
+
+    Raises:
+        ClusterError: it is of another form; the text names the one that is meant.
+    """
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ClusterError(
+            f"--address {address}: is no address of a cluster's Jobs API, which is that of its "
+            "dashboard, such as http://head:8265; `sweep run --address auto` is for a command on "
+            "a node of the cluster"
+        )
+    return address.rstrip("/")
+
+
+def _check(address: str, headers: Mapping[str, str], verify: str | bool) -> None:
+    """Raise a ClusterError unless Ray answers, lets us in, and is new enough."""
+    request = urllib.request.Request(f"{address}/api/version", headers=dict(headers))
+    context = ssl.create_default_context(
+        cafile=verify if isinstance(verify, str) and Path(verify).is_file() else None,
+        capath=verify if isinstance(verify, str) and Path(verify).is_dir() else None,
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS, context=context) as answer:
+            version = str(json.load(answer)["ray_version"])
+        numbers = tuple(map(int, version.split(".")[:2]))
+    except urllib.error.HTTPError as error:
+        raise ClusterError(_refused(address, error, token=bool(headers))) from None
+    except OSError as error:
+        raise ClusterError(_unreachable(address, error)) from None
+    except (ValueError, KeyError, TypeError):
+        raise ClusterError(f"{address}: what answers is no dashboard of Ray") from None
+    if numbers < OLDEST_RAY:
+        oldest = ".".join(map(str, OLDEST_RAY))
+        raise ClusterError(f"{address}: has Ray {version}; sweep needs {oldest} or newer there")
+
+
+def _refused(address: str, error: urllib.error.HTTPError, *, token: bool) -> str:
+    if error.code == 401 and not token:
+        return f"{address}: needs a token: set {TOKEN}, or {TOKEN_PATH} to the file that holds it"
+    if error.code in (401, 403):
+        named = TOKEN if os.environ.get(TOKEN) else TOKEN_PATH
+        return f"{address}: does not take this token ({error.code}): see {named}, and the cluster's"
+    return f"{address}: what answers is no dashboard of Ray ({error.code} {error.reason})"
+
+
+def _unreachable(address: str, error: OSError) -> str:
+    reason = getattr(error, "reason", error)
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return (
+            f"{address}: its certificate is not trusted ({reason.verify_message}): set "
+            f"{CERTIFICATES[0]} to the file of the authority that signed it"
+        )
+    if isinstance(reason, ssl.SSLError):
+        return f"{address}: does not speak TLS ({reason.reason}): is it http://?"
+    said = getattr(reason, "strerror", None) or str(reason)
+    return f"{address}: cannot be reached: {said}"
+
+
+def _certificates() -> str | bool:
+    """Return the file or folder of certificates to trust; True for those of the system."""
+    for name in CERTIFICATES:
+        if value := os.environ.get(name):
+            if not Path(value).exists():
+                raise ClusterError(f"{name}={value}: there is no such file")
+            return value
+    return True
+
+
+def _headers() -> dict[str, str]:
+    """Return the header that holds the token, which is looked for where Ray looks for it."""
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return {}
+    token = os.environ.get(TOKEN, "")
+    path = Path(os.environ.get(TOKEN_PATH) or "~/.ray/auth_token").expanduser()
+    if not token and (TOKEN_PATH in os.environ or path.exists()):
+        try:
+            token = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ClusterError(f"{path}: the token cannot be read: {error}") from None
+    return {"Authorization": f"Bearer {token.strip()}"} if token.strip() else {}
+
+
+async def _follow(client: JobSubmissionClient, job_id: str, show: Callable[[str], object]) -> None:
+    lines: AsyncIterator[str] = client.tail_job_logs(job_id)
+    async with aclosing(lines) as parts:  # type: ignore[type-var]
+        async for part in parts:
+            show(part)
+
+
+def _job(details: JobDetails) -> Job:
+    told: Mapping[str, Any] = details.metadata or {}
+    return Job(
+        job_id=str(details.submission_id),
+        study=str(told.get(STUDY, "")),
+        state=str(details.status).lower(),
+        began=details.start_time / 1000 if details.start_time else None,
+        ended=details.end_time / 1000 if details.end_time else None,
+        user=str(told.get(USER, "")),
+        host=str(told.get(HOST, "")),
+        exit_code=details.driver_exit_code,
+        message=details.message or "",
+    )

@@ -1,0 +1,30 @@
+"""What a job brings to a cluster: the code of this installation, and a search space.
+
+The cluster's image has the libraries; the code that runs is the one that the space was checked
+with. Ray names the package by its content, so that what is there is not sent again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+PACKAGES = ("sweep", "reports")
+SPACE_FILE = "search_space.yaml"
+UNWANTED = ("__pycache__", "*.pyc", ".*")
+
+
+def pack_code(folder: Path) -> None:
+    """Copy our packages into a folder, with their data, without what Python makes of them."""
+    for name in PACKAGES:
+        found = find_spec(name)
+        assert found is not None
+        assert found.origin is not None
+        source = Path(found.origin).parent
+        shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns(*UNWANTED))
+
+
+def pack_space(folder: Path, text: str) -> None:
+    """Write the text of a search space, as it is, into a folder."""
+    (folder / SPACE_FILE).write_text(text, encoding="utf-8", newline="")
