@@ -15,6 +15,7 @@ from sweep.tracking.links import HOST, PORT
 
 if TYPE_CHECKING:
     from sweep.measuring import PrecisionName
+    from sweep.orchestration.cluster import Cluster
     from sweep.plan import Plan
     from sweep.spec.schema import Space
     from sweep.tracking.reading import RunRecord, StudyRecord
@@ -173,7 +174,11 @@ def cancel(study: str, address: str) -> None:
         click.echo(f"nothing runs: {job_line(job)}")
         return
     click.echo(f"{job.job_id}: stops once the running epochs are saved; Ctrl-C only stops waiting")
-    click.echo(job_line(stop(cluster, job)))
+    try:
+        click.echo(job_line(stop(cluster, job)))
+    except KeyboardInterrupt:
+        click.echo(f"{job.job_id} goes on stopping", err=True)
+        sys.exit(INTERRUPTED)
 
 
 @cli.command()
@@ -856,11 +861,10 @@ def _run(
 
 def _remote_status(study: str, address: str, as_json: bool) -> None:
     """Print the job of a sweep on a cluster, and where its trials stand."""
-    from sweep.orchestration.cluster import Cluster
     from sweep.orchestration.submit import jobs_of, run_remotely
     from sweep.printing import job_line
 
-    cluster = Cluster(address)
+    cluster = _cluster(address)
     job = next(iter(jobs_of(cluster.jobs(), study)), None)
     if job is not None and not as_json:
         click.echo(job_line(job))
@@ -873,12 +877,11 @@ def _remote_status(study: str, address: str, as_json: bool) -> None:
 
 def _remote_logs(trial: str, address: str, *, follow: bool) -> None:
     """Print the output of a sweep's last job on a cluster, or what happened to a trial there."""
-    from sweep.orchestration.cluster import Cluster
     from sweep.orchestration.submit import jobs_of, last_job, run_remotely
     from sweep.printing import job_line
     from sweep.standing import is_trial_id
 
-    cluster = Cluster(address)
+    cluster = _cluster(address)
     if not follow and not jobs_of(cluster.jobs(), trial) and is_trial_id(trial):
         _tell(*run_remotely(cluster, ["logs", trial]))
         return
@@ -886,7 +889,11 @@ def _remote_logs(trial: str, address: str, *, follow: bool) -> None:
     if not follow:
         click.echo(cluster.output(job.job_id), nl=False)
         return
-    ended = cluster.follow(job.job_id, lambda text: click.echo(text, nl=False))
+    try:
+        ended = cluster.follow(job.job_id, lambda text: click.echo(text, nl=False))
+    except KeyboardInterrupt:
+        click.echo(f"{job.job_id} goes on", err=True)
+        sys.exit(INTERRUPTED)
     click.echo(job_line(ended), err=True)
     sys.exit(ended.outcome)
 
@@ -903,6 +910,16 @@ def _remote_list(address: str, as_json: bool) -> None:
         click.echo(json.dumps([job_record(job) for job in jobs], indent=1))
     else:
         show_jobs(jobs, make_console())
+
+
+def _cluster(address: str) -> Cluster:
+    """Return the cluster that a command is to ask, instead of a working folder here."""
+    from sweep.orchestration.cluster import Cluster
+
+    source = click.get_current_context().get_parameter_source("folder")
+    if source is click.core.ParameterSource.COMMANDLINE:
+        raise UserError("--dir is a folder of this machine; a cluster has one of its own")
+    return Cluster(address)
 
 
 def _tell(output: str, code: int) -> None:

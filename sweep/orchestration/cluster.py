@@ -7,6 +7,7 @@ address of the dashboard, and the token.
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import logging
 import os
@@ -22,12 +23,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from sweep.errors import UserError, first_line
-
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
-import ray  # reads the setting above when it is imported
 from ray.job_submission import JobDetails, JobSubmissionClient
+
+from sweep.errors import UserError, first_line
 
 STUDY, SPACE, VERSION, USER, HOST = "sweep_study", "sweep_space", "sweep", "user", "host"
 """What a job says of itself: the sweep, a digest of its space, who sent it, and with what."""
@@ -122,7 +120,7 @@ class Cluster:
 
     def __init__(self, address: str) -> None:
         self.address = checked_address(address)
-        verify = _certificates()
+        verify = _certificates() if self.address.startswith("https:") else True
         headers = _headers()
         _check(self.address, headers, verify)
         # Ray lets this variable, and RAY_ADDRESS, win over the address that it is given.
@@ -204,9 +202,9 @@ class Cluster:
         logging.disable(logging.WARNING)
         try:
             yield
-        except (RuntimeError, ValueError, OSError, ray.exceptions.AuthenticationError) as error:
-            if isinstance(error, UserError):
-                raise
+        except UserError:
+            raise
+        except Exception as error:  # of Ray, requests or aiohttp; they have no class in common
             said = [line for line in str(error).splitlines() if line.strip()]  # or a traceback
             raise ClusterError(f"{self.address}: {said[-1].strip() if said else error!r}") from None
         finally:
@@ -224,8 +222,12 @@ def checked_address(address: str) -> str:
     Raises:
         ClusterError: it is of another form; the text names the one that is meant.
     """
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(address)
+        wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
+    except ValueError:  # no number, or too large a one, where the port should be
+        wrong = True
+    if wrong or re.search(r"\s", address):
         raise ClusterError(
             f"--address {address}: is no address of a cluster's Jobs API, which is that of its "
             "dashboard, such as http://head:8265; `sweep run --address auto` is for a command on "
@@ -249,7 +251,7 @@ def _check(address: str, headers: Mapping[str, str], verify: str | bool) -> None
         raise ClusterError(_refused(address, error, token=bool(headers))) from None
     except OSError as error:
         raise ClusterError(_unreachable(address, error)) from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, http.client.HTTPException):
         raise ClusterError(f"{address}: what answers is no dashboard of Ray") from None
     if numbers < OLDEST_RAY:
         oldest = ".".join(map(str, OLDEST_RAY))
