@@ -27,9 +27,12 @@ PREVIEWED = 4
 """Configurations of a search that was not begun that its plan shows."""
 
 
-def _of_all_nodes(_context: click.Context, _parameter: click.Parameter, folder: Path) -> Path:
-    """Return the working folder; that of a job must not be in the folder that Ray gave it."""
-    if os.environ.get("SWEEP_CONFINED") == "1" and not folder.is_absolute():
+def _of_all_nodes(context: click.Context, _parameter: object, folder: Path) -> Path:
+    """Return the working folder; that of a job must not be in the one that Ray unpacked it to."""
+    from sweep.spec.confined import is_confined
+
+    given = context.get_parameter_source("folder") is click.core.ParameterSource.COMMANDLINE
+    if is_confined() and not given and not folder.is_absolute():
         raise UserError(
             "the cluster's nodes do not say where their shared working folder is: start Ray with "
             "SWEEP_DIR set on each of them to one absolute path, such as /sweeps"
@@ -142,13 +145,16 @@ def submit(spec: Path, overrides: tuple[str, ...], address: str) -> None:
     The space is checked here, then sent with this code; it runs as a Ray job in the cluster's own
     working folder. Submitting a sweep again, after its job died or was stopped, goes on.
     """
-    from sweep.orchestration import submit as jobs
-    from sweep.orchestration.cluster import Cluster
-    from sweep.spec.load import load_space
+    from sweep.orchestration.submit import submit as submit_space
+    from sweep.spec.confined import check_confined
+    from sweep.spec.document import read_document
+    from sweep.spec.load import check_space
 
-    space = load_space(spec, overrides)
-    cluster = Cluster(address)
-    job_id = jobs.submit(cluster, space)
+    document = read_document(spec, overrides)
+    check_confined(document)
+    space = check_space(document)
+    cluster = _cluster(address)
+    job_id = submit_space(cluster, space)
     study, where = space.general.study, f"--address {cluster.address}"
     click.echo(f"{job_id}: submitted; it needs this machine no more")
     click.echo(f"  sweep status {study} {where}")
@@ -164,11 +170,10 @@ def cancel(study: str, address: str) -> None:
 
     The epochs that run come to their end and are saved; `sweep submit` goes on from there.
     """
-    from sweep.orchestration.cluster import Cluster
     from sweep.orchestration.submit import last_job, stop
     from sweep.printing import job_line
 
-    cluster = Cluster(address)
+    cluster = _cluster(address)
     job = last_job(cluster, study)
     if not job.active:
         click.echo(f"nothing runs: {job_line(job)}")
@@ -900,10 +905,9 @@ def _remote_logs(trial: str, address: str, *, follow: bool) -> None:
 
 def _remote_list(address: str, as_json: bool) -> None:
     """Print the jobs of a cluster that run sweeps, or did."""
-    from sweep.orchestration.cluster import Cluster
     from sweep.printing import job_record, make_console, show_jobs
 
-    jobs = Cluster(address).jobs()
+    jobs = _cluster(address).jobs()
     if as_json:
         import json
 

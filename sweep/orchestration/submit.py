@@ -25,6 +25,7 @@ from sweep.orchestration import cluster as names
 from sweep.orchestration.cluster import Cluster, ClusterError, Job, moment
 from sweep.orchestration.packed import SPACE_FILE, pack_code, pack_space
 from sweep.registry import nearest
+from sweep.spec.confined import CONFINED
 from sweep.spec.schema import Space
 
 COMMAND = ("python", "-m", "sweep.cli")
@@ -167,7 +168,7 @@ def _environment() -> Mapping[str, str]:
     No secret is among them: whoever may ask the cluster for its jobs can read them.
     """
     return {
-        "SWEEP_CONFINED": "1",
+        CONFINED: "1",
         "PYTHONUNBUFFERED": "1",
         STOP_SECONDS: os.environ.get(STOP_SECONDS, STOPPING),
     }
