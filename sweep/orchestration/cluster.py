@@ -205,8 +205,9 @@ class Cluster:
         except UserError:
             raise
         except Exception as error:  # of Ray, requests or aiohttp; they have no class in common
-            said = [line for line in str(error).splitlines() if line.strip()]  # or a traceback
-            raise ClusterError(f"{self.address}: {said[-1].strip() if said else error!r}") from None
+            said = str(error).rstrip(". \n") or repr(error)
+            last = said.splitlines()[-1]  # of the traceback, where it is one of the cluster
+            raise ClusterError(f"{self.address}: {last.strip()}") from None
         finally:
             logging.disable(before)
 
