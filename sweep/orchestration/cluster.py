@@ -16,6 +16,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
@@ -191,7 +192,8 @@ class Cluster:
 
     def follow(self, job_id: str, show: Callable[[str], object]) -> Job:
         """Show what a job prints until it has ended; return how."""
-        with self._asking():
+        with self._asking(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of aiohttp, at how Ray calls it
             asyncio.run(_follow(self._client, job_id, show))
         return self.wait(job_id, ANSWER_SECONDS)
 
