@@ -27,7 +27,7 @@ attention: [none, {name: ela, preset: L}]
 recipe: {epochs: 1, batch_size: 16, lr: 0.01, schedule: constant}
 resources: {cpus: 1, gpus: 0}
 """
-START_SECONDS = 90.0
+START_SECONDS = 300.0
 SETTINGS = ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_JOB_STOP_WAIT_TIME_S")
 
 
