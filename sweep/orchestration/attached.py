@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import resource
 import socket
 import time
@@ -16,20 +15,18 @@ import ray
 
 from sweep.durable import write_text
 from sweep.errors import UserError, first_line
+from sweep.orchestration.cluster import ClusterError
 from sweep.orchestration.machine import Needs, code_digest, obstacles
 from sweep.orchestration.nodes import Node, alive_nodes, ask_nodes
 from sweep.orchestration.resources import NoRoomError
 from sweep.plan import Plan
+from sweep.spec.confined import is_confined
 from sweep.spec.schema import Space
 from sweep.study import Study
 
 CONNECT_SECONDS = 5.0
 NODE_SECONDS = 60.0
 """How long a cluster may have no node that runs trials, as one that was just started."""
-
-
-class ClusterError(UserError, ConnectionError):
-    """There is no Ray cluster at an address, or it does not let this process in."""
 
 
 class NodeError(UserError, RuntimeError):
@@ -88,7 +85,7 @@ def dataset_on_nodes(study: Study, space: Space, plan: Plan) -> str | None:
         NodeError: nodes cannot run the trials; the text says which, and why.
     """
     settings = dict(space.dataset_settings)
-    if settings.get("root") and not os.environ.get("SWEEP_CONFINED"):
+    if settings.get("root") and not is_confined():
         settings["root"] = str(Path(str(settings["root"])).expanduser().absolute())
     with _mark(study) as mark:
         needs = Needs(

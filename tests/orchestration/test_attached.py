@@ -10,7 +10,8 @@ from ray.cluster_utils import Cluster
 
 from sweep.data.base import MissingDatasetError
 from sweep.ledger import Ledger, Share
-from sweep.orchestration.attached import ClusterError, join
+from sweep.orchestration.attached import join
+from sweep.orchestration.cluster import ClusterError
 from sweep.orchestration.failures import failure_kind
 from sweep.orchestration.machine import Machine, Needs, code_digest, obstacles
 from sweep.orchestration.resources import NoRoomError, share, slots
