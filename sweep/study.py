@@ -24,6 +24,7 @@ from sweep.errors import UserError
 from sweep.lock import Lock
 from sweep.plan import Plan
 from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS, nearest
+from sweep.spec.confined import data_folder
 from sweep.spec.document import read_document
 from sweep.spec.fingerprint import annotations_digest, folder_digest
 from sweep.tracking.store import tracking_uri
@@ -161,10 +162,11 @@ def same_images(plan: Plan) -> bool:
     """Tell whether the folders of one's own that a plan was made from are as they were."""
     for planned in plan.trials[:1]:  # all have one data set
         content: dict[str, Any] = planned.trial.dataset_content
-        root = Path(str(planned.trial.dataset_settings["root"])).expanduser()
+        made_by = [(name, digest) for name, digest in DIGESTS if name in content]
         try:
-            if any(name in content and content[name] != digest(root) for name, digest in DIGESTS):
-                return False
+            if made_by:
+                root = data_folder(str(planned.trial.dataset_settings["root"]))
+                return all(content[name] == digest(root) for name, digest in made_by)
         except OSError:
             return False
     return True

@@ -21,6 +21,7 @@ from sweep.data.base import DatasetConfig, MissingDatasetError, SplitName
 from sweep.data.folders import FolderDataset, class_folders, read_classes
 from sweep.data.labelled import TEST_SEED, TEST_SHARE, Pool
 from sweep.registry import DATASETS
+from sweep.spec.confined import data_folder
 from sweep.spec.fingerprint import folder_digest
 
 
@@ -85,7 +86,7 @@ class ImageFolder(FolderDataset):
 
     @property
     def _root(self) -> Path:
-        return Path(self.config.root).expanduser()
+        return data_folder(self.config.root)
 
     @cached_property
     def _digest(self) -> str:

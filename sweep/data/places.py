@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sweep.data.base import MissingDatasetError
+from sweep.spec.confined import data_folder, is_confined
 
 
 def find_folder(
@@ -20,8 +21,9 @@ def find_folder(
 ) -> Path:
     """Return the first folder that holds the files of a data set.
 
-    Looked at, in this order: ``root``, $SWEEP_DATA/``name``, ./data/``name``, then ``system``;
-    in each of them first the folder ``inside``, in which torchvision puts the files.
+    Looked at, in this order: ``root``, $SWEEP_DATA/``name``, ./data/``name`` (not in a submitted
+    sweep), then ``system``; in each of them first the folder ``inside``, in which torchvision puts
+    the files.
 
     Args:
         name: of the data set.
@@ -33,15 +35,19 @@ def find_folder(
 
     Raises:
         MissingDatasetError: no such folder holds them.
+        ConfinedError: one lies outside of $SWEEP_DATA, and the sweep was submitted.
     """
-    places = [Path(root).expanduser()] if root is not None else []
+    system = tuple(system)
+    places = [data_folder(root, system)] if root is not None else []
     if collection := os.environ.get("SWEEP_DATA"):
-        places.append(Path(collection).expanduser() / name)
-    places += [Path("data") / name, *system]
+        places.append(Path(collection).expanduser().absolute() / name)
+    if not is_confined():
+        places.append(Path("data") / name)
+    places += system
     for place in places:
         for folder in (place / inside, place):
             if holds(folder):
-                return folder
+                return data_folder(str(folder), system)  # a link may lead out of $SWEEP_DATA
     looked = ", ".join(str(place) for place in places)
     raise MissingDatasetError(f"{name}: no files in {looked}; {get}")
 

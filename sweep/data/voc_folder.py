@@ -25,6 +25,7 @@ from sweep.data.detection import BoxPool, DetectionConfig, DetectionDataset
 from sweep.data.labelled import TEST_SEED, TEST_SHARE
 from sweep.data.voc_detection import VocImage, list_path, number_classes, read_images
 from sweep.registry import DATASETS
+from sweep.spec.confined import data_folder
 from sweep.spec.fingerprint import annotations_digest, folder_digest
 
 
@@ -96,7 +97,7 @@ class VocFolder(DetectionDataset):
 
     @property
     def _root(self) -> Path:
-        return Path(self.config.root).expanduser()
+        return data_folder(self.config.root)
 
     @cached_property
     def _images(self) -> dict[SplitName, list[VocImage]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS, Registry
+from sweep.spec.confined import check_confined, is_confined
 from sweep.spec.constraints import check_expression
 from sweep.spec.document import Document, read_document
 from sweep.spec.plain_yaml import Place, Problem
@@ -65,7 +66,10 @@ def load_space(path: Path, overrides: tuple[str, ...] = ()) -> Space:
         SpecError: every problem in one error; each line names file, line, column, field, value,
             what is allowed and the nearest name.
     """
-    return check_space(read_document(path, overrides))
+    document = read_document(path, overrides)
+    if is_confined():
+        check_confined(document)
+    return check_space(document)
 
 
 def check_space(document: Document) -> Space:
