@@ -26,7 +26,9 @@ from sweep.spec.document import Document
 from sweep.spec.plain_yaml import Place
 from sweep.spec.recipes import PRESETS, Count, Recipe
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+"""Of a sweep, and of what else becomes the name of a file."""
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 
 
 class Section(BaseModel):
