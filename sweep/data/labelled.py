@@ -120,7 +120,10 @@ class FileSource:
     names: NDArray[np.bytes_]
 
     def __getitem__(self, number: int) -> Image:
-        with opened(self.folder / os.fsdecode(bytes(self.names[number]))) as image:
+        name = os.fsdecode(bytes(self.names[number]))
+        if name.startswith("/") or ".." in name.split("/"):  # lists and annotations name images too
+            raise CorruptImageError(f"cannot read the image {name!r}: it is not in {self.folder}")
+        with opened(self.folder / name) as image:
             return image.convert("RGB")
 
     def pixels(self, numbers: NDArray[np.int64], size: int) -> None:

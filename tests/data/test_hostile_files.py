@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
@@ -113,3 +114,13 @@ def test_any_damage_of_a_pickle_is_told(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(DatasetError, match=f"^cannot read {path}: "):
         _unpickle(path)
+
+
+@pytest.mark.parametrize("name", ["../a.png", "deeper/../../a.png", "/etc/passwd"])
+def test_an_annotation_names_no_image_of_elsewhere(tmp_path: Path, name: str) -> None:
+    """As ``file_name`` of COCO's annotations, or a line of a list, may try."""
+    folder = tmp_path / "set"
+    (folder / "deeper").mkdir(parents=True)
+    PIL.Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    with pytest.raises(DatasetError, match=f"^cannot read the image '{name}': it is not in"):
+        FileSource(folder, np.array([name.encode()]))[0]
