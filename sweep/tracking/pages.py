@@ -106,8 +106,8 @@ def trial_note(
     trial = record.trial
     lines = [f"{record.title}, seed {trial.seed}, on {trial.dataset}: **{state}**"]
     if reason:
-        told = reason[:REASON_LENGTH].replace("```", "'''")  # or it would end the block
-        lines.append(f"```\n{told}\n```")
+        text = reason[:REASON_LENGTH].replace("```", "'''")  # or it would end the block
+        lines.append(f"```\n{text}\n```")
     if record.adjusted:
         lines.append(f"Adjusted: {record.adjusted}")
     if len(devices_of(trained)) > 1:
