@@ -958,12 +958,13 @@ def _nothing_to_do(spec: Path, overrides: tuple[str, ...], key: str, folder: Pat
     from sweep.ledger import Ledger
     from sweep.printing import make_console, show_refused
     from sweep.spec.document import read_document
-    from sweep.study import Study, same_images
+    from sweep.study import Study, same_images, studies
     from sweep.tracking.delivery import is_delivered
     from sweep.tracking.store import tracking_uri
 
     document = read_document(spec, overrides).data
-    stored = Study(folder, str(document.get("study"))).stored()
+    name = document.get("study")  # not checked yet: it may be anything, a path of elsewhere too
+    stored = Study(folder, name).stored() if name in studies(folder) else None
     if stored is None or stored.key != key or not stored.complete or not same_images(stored.plan):
         return False
     uri = tracking_uri(folder, (document.get("tracking") or {}).get("uri"))

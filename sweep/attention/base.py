@@ -19,6 +19,7 @@ OnIndivisible = Literal["refuse", "nearest"]
 
 
 KernelSize = Annotated[int, Field(ge=1, le=255)]
+Channels = Annotated[int, Field(ge=1, le=65536)]
 """Of a convolution, in pixels."""
 
 

@@ -33,7 +33,7 @@ import torch
 from pydantic import PositiveInt, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from sweep.attention.base import AttentionConfig, AttentionModule, Fit
+from sweep.attention.base import AttentionConfig, AttentionModule, Channels, Fit
 from sweep.registry import ATTENTION
 
 
@@ -42,7 +42,7 @@ class CAConfig(AttentionConfig):
 
     reduction: PositiveInt = 32
     """How many times narrower the shared transform is: m = max(min_channels, C // reduction)."""
-    min_channels: PositiveInt = 8
+    min_channels: Channels = 8
     """The least width of the shared transform."""
     bias: bool = True
     """Whether the three 1x1 convolutions have a bias."""

@@ -110,7 +110,7 @@ class DatasetConfig(BaseModel):
     """Height and width of the images that a model sees, in pixels."""
     val_size: ValSize = 0.1
     """Validation images split off training: a number, or a fraction of the training split."""
-    split_seed: NonNegativeInt = 0
+    split_seed: Annotated[NonNegativeInt, Field(lt=2**32)] = 0
     """Of the split into training and validation, and of ``subset``; not the seed of a trial."""
     subset: PositiveInt | None = None
     """Keep only this many training images (stratified), after validation was split off."""

@@ -99,7 +99,8 @@ def _unpickle(path: Path) -> dict[bytes, Any]:
     with path.open("rb") as file:
         try:
             batch = _ArrayUnpickler(file, encoding="bytes").load()
-        except (pickle.UnpicklingError, EOFError) as error:
+        except Exception as error:  # a damaged pickle fails in any way
             raise DatasetError(f"cannot read {path}: {error}") from error
-    assert isinstance(batch, dict)
+    if not isinstance(batch, dict):
+        raise DatasetError(f"cannot read {path}: it holds no dict")
     return batch

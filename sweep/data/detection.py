@@ -40,7 +40,7 @@ from sweep.data.base import (
     StreamSplit,
     divide,
 )
-from sweep.data.labelled import CorruptImageError, FileSource
+from sweep.data.labelled import FileSource, opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -255,10 +255,5 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         CorruptImageError: it is no image, or is not there; the text names it.
     """
-    import PIL.Image
-
-    try:
-        with PIL.Image.open(path) as image:
-            return image.size
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-        raise CorruptImageError(f"cannot read the image {path}: {error}") from error
+    with opened(path) as image:
+        return image.size

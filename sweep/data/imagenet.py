@@ -49,7 +49,7 @@ class ImageNet(FolderDataset):
         """By meta.bin, where it is there; else the names of the folders (WNIDs)."""
         folder = self.find()
         meta = folder / "meta.bin"
-        names = torch.load(meta, weights_only=True)[0] if meta.is_file() else {}
+        names = _read_meta(meta) if meta.is_file() else {}
         return tuple(names.get(wnid, [wnid])[0] for wnid in class_folders(folder / "train"))
 
     def find(self) -> Path:
@@ -82,10 +82,23 @@ class ImageNet(FolderDataset):
                 f"{self.num_classes}; for a part of it, use the data set imagefolder"
             )
         meta = folder / "meta.bin"
-        if meta.is_file():
-            names, _ = torch.load(meta, weights_only=True)  # {wnid: names}, wnids of val
-            if unknown := sorted(set(classes) - set(names)):
-                raise DatasetError(f"{folder / 'train' / unknown[0]} is no class of {meta}")
+        known = set(_read_meta(meta)) if meta.is_file() else set(classes)
+        if unknown := sorted(set(classes) - known):
+            raise DatasetError(f"{folder / 'train' / unknown[0]} is no class of {meta}")
+
+
+def _read_meta(path: Path) -> dict[str, tuple[str, ...]]:
+    """Return the names of every class by its WNID.
+
+    Raises:
+        DatasetError: it is not torchvision's list; the text names the file.
+    """
+    try:
+        names, _ = torch.load(path, weights_only=True)  # {wnid: names}, wnids of val
+    except Exception:  # whatever a damaged file makes torch raise; its text advises to trust it
+        raise DatasetError(f"cannot read {path}: it is not torchvision's list of classes") from None
+    assert isinstance(names, dict)
+    return names
 
 
 def _holds_both(folder: Path) -> bool:

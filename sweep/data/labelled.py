@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +45,33 @@ TEST_SEED = 0
 
 class CorruptImageError(DatasetError):
     """A file that cannot be decoded; its text names the file."""
+
+
+@contextmanager
+def opened(path: Path, what: str = "image") -> Iterator[Image]:
+    """Open the file of an image; what is wrong with it may come out when its pixels are read.
+
+    Raises:
+        CorruptImageError: it cannot be decoded, or has more pixels than Pillow takes for harmless:
+            a small file can say that it has any number. The text names it.
+    """
+    import PIL.Image
+
+    try:
+        with PIL.Image.open(path) as image:
+            most = PIL.Image.MAX_IMAGE_PIXELS
+            if most is not None and image.width * image.height > most:  # Pillow warns up to twice
+                raise ValueError(f"{image.width}x{image.height} are more than {most:,} pixels")
+            yield image
+    # What Pillow raises for broken files of one format or another.
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        PIL.Image.DecompressionBombError,
+        PIL.Image.DecompressionBombWarning,  # where warnings are errors
+    ) as error:
+        raise CorruptImageError(f"cannot read the {what} {path}: {error}") from error
 
 
 class Source(Protocol):
@@ -91,15 +120,11 @@ class FileSource:
     names: NDArray[np.bytes_]
 
     def __getitem__(self, number: int) -> Image:
-        import PIL.Image
-
-        path = self.folder / os.fsdecode(bytes(self.names[number]))
-        try:
-            with PIL.Image.open(path) as image:
-                return image.convert("RGB")
-        # What Pillow raises for broken files of one format or another.
-        except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-            raise CorruptImageError(f"cannot read the image {path}: {error}") from error
+        name = os.fsdecode(bytes(self.names[number]))
+        if name.startswith("/") or ".." in name.split("/"):  # lists and annotations name images too
+            raise CorruptImageError(f"cannot read the image {name!r}: it is not in {self.folder}")
+        with opened(self.folder / name) as image:
+            return image.convert("RGB")
 
     def pixels(self, numbers: NDArray[np.int64], size: int) -> None:
         return None

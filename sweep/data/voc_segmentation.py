@@ -38,7 +38,7 @@ from sweep.data.base import (
     StreamSplit,
     ValSize,
 )
-from sweep.data.labelled import CorruptImageError, FileSource
+from sweep.data.labelled import FileSource, opened
 from sweep.data.places import fetch_hint, find_folder
 from sweep.registry import DATASETS
 
@@ -220,13 +220,8 @@ def read_mask(path: Path, num_classes: int) -> Image:
         CorruptImageError: it cannot be decoded.
         DatasetError: it does not hold class numbers, or one that there is not.
     """
-    import PIL.Image
-
-    try:
-        with PIL.Image.open(path) as file:
-            mask = file.copy()  # reads it
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-        raise CorruptImageError(f"cannot read the mask {path}: {error}") from error
+    with opened(path, "mask") as file:
+        mask = file.copy()  # reads it
     if mask.mode not in ("L", "P"):
         raise DatasetError(
             f"{path} is of mode {mask.mode}: a mask has one class number per pixel (mode L or P)"

@@ -11,8 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from sweep.errors import UserError
-from sweep.spec.plain_yaml import NotPlainError, Place, Position, Problem, parse_yaml
+from sweep.spec.plain_yaml import (
+    MAX_CHARACTERS,
+    MAX_DEPTH,
+    NotPlainError,
+    Place,
+    Position,
+    Problem,
+    parse_yaml,
+)
 from sweep.spec.wording import dotted, shown
+
+MOST_LINES = 100
+"""Of what is wrong that are told at once."""
 
 
 class SpecError(UserError, ValueError):
@@ -52,13 +63,18 @@ class Document:
         """
         every = [*self.problems, *problems]
         ordered = sorted(every, key=lambda p: (self._override(p) is not None, self._position(p)))
-        return SpecError(list(dict.fromkeys([*map(self._line, ordered), *self.lost])))
+        lines = list(dict.fromkeys([*map(self._line, ordered), *self.lost]))
+        more = [f"{self.path}: {len(lines) - MOST_LINES:,} more"] if lines[MOST_LINES:] else []
+        return SpecError([*lines[:MOST_LINES], *more])
 
     def override(self, text: str) -> None:
         """Lay ``field.field=value`` over the data; the value is YAML."""
         self.texts.append(text)
         name, equals, value = text.partition("=")
         names = re.sub(r"\[([0-9]+)\]", r".\1", name.strip()).split(".")
+        if len(names) > MAX_DEPTH:
+            self.lost.append(f"override {text!r:.60}: is nested too deeply")
+            return
         if not equals or "" in names:
             self.lost.append(f"override {text!r}: write it as field=value, like recipe.epochs=1")
             return
@@ -136,7 +152,8 @@ def read_document(path: Path, overrides: tuple[str, ...] = ()) -> Document:
         SpecError: the file is missing, is not YAML, or no mapping; with its place.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_CHARACTERS + 1)  # a device has no end
         parsed = parse_yaml(text)
     except UnicodeDecodeError:
         raise SpecError([f"{path}: cannot be read: it is not UTF-8 text"]) from None

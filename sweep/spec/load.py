@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS, Registry
 from sweep.spec.confined import check_confined, is_confined
 from sweep.spec.constraints import check_expression
-from sweep.spec.document import Document, read_document
+from sweep.spec.document import MOST_LINES, Document, read_document
 from sweep.spec.plain_yaml import Place, Problem
 from sweep.spec.recipes import PRESETS, Recipe
 from sweep.spec.schema import (
@@ -51,6 +53,9 @@ MEMBERS = 4
 CHANGEABLE = ("lr", "momentum", "weight_decay", "label_smoothing")
 """Fields of a recipe that can change in the middle of training."""
 RANGE_OF_GRID = "a range needs `search: random`, `tpe` or `nsga2`; a grid takes a list of values"
+MOST_TRIALS = 50_000
+"""Of one search space: five times the largest sweep that this is planned for."""
+FEWER = f"a search space has at most {MOST_TRIALS:,} trials. Leave out values, or search ranges"
 CHECKED_POINTS = 1000
 """Whole numbers between the ends of a range that are all checked."""
 
@@ -93,6 +98,10 @@ class _Check:
         """Whether ranges are allowed."""
         self.recipes: dict[Place, list[Recipe]] = {}
         """By their place, one for each end of a range."""
+        self.said = {problem.place for problem in document.problems}
+        """Where something is wrong that the document tells already."""
+        self.points = 0
+        """Of all entries so far."""
 
     def space(self) -> Space:
         data: dict[str, Any] = self.document.data
@@ -118,6 +127,7 @@ class _Check:
         self._seeds(data.get("seeds"))
         self._task(data.get("metric"), dataset)
         if not self.problems:
+            self._trials(backbones, attention, search)
             self._without_module(backbones, attention)
             self._without_baseline(backbones, attention)
             self._of_a_grid(search)
@@ -561,6 +571,8 @@ class _Check:
                 axes[key] = [(v, (*at, i)) for i, v in enumerate(value)] if many else [(value, at)]
         lists_of = tuple(axes.values())
         one_at_a_time = self.kind == "one_at_a_time"
+        if self._too_many(map(len, lists_of), sum(map(len, ranges.values())), place):
+            return
         for choice in _one_at_a_time(lists_of) if one_at_a_time else itertools.product(*lists_of):
             yield _point(dict(zip(axes, choice, strict=True)))
         first = {key: values[0] for key, values in axes.items()}
@@ -569,6 +581,50 @@ class _Check:
             for value in values:
                 if all(problem.place[: len(at)] != at for problem in self.problems):
                     yield _point({**first, key: value})
+
+    def _too_many(self, lists: Iterable[int], checked: int, place: Place) -> bool:
+        """Refuse an entry before it is expanded, if it has more points than there may be trials.
+
+        Args:
+            lists: how long each of its lists is.
+            checked: values of ranges that are checked as well.
+            place: of the entry.
+        """
+        lengths = list(lists)
+        points = math.prod(lengths)
+        if self.kind == "one_at_a_time":
+            points = 1 + sum(length - 1 for length in lengths)
+        self.points += points + checked
+        if points <= MOST_TRIALS < self.points:
+            self._add(place[:1], f"has more than {MOST_TRIALS:,} points; {FEWER}")
+        elif points > MOST_TRIALS:
+            self._add(place, f"its lists make {points:,} points; {FEWER}")
+        return self.points > MOST_TRIALS
+
+    def _trials(
+        self,
+        backbones: Sequence[BackbonePoint],
+        attention: Sequence[AttentionPoint],
+        search: SearchSettings | None,
+    ) -> None:
+        """Refuse more trials than one search space may have, before there is one of them."""
+        seeds = len(self.document.data.get("seeds", General.model_fields["seeds"].default))
+        if search is not None and search.method != "grid":
+            points = search.trials
+            at: Place = ("search", "trials")
+            what = f"{points:,} configurations"
+        else:
+            at = ("attention",)
+            on = Counter(point.name for point in backbones)
+            points = sum(
+                sum(on.values())
+                if module.backbones is None
+                else sum(on[n] for n in module.backbones)
+                for module in attention
+            )
+            what = f"{points:,} models"
+        if points * seeds > MOST_TRIALS:
+            self._add(at, f"{what} x {seeds:,} seeds are {points * seeds:,} trials; {FEWER}")
 
     def _range(self, value: Any, place: Place) -> list[tuple[Any, Place]]:
         """Return the values of a range that are checked, its low end first; none if it is wrong."""
@@ -629,9 +685,13 @@ class _Check:
         return False
 
     def _listed_twice(self, values: list[Any], place: Place) -> None:
+        before: set[Any] = set()
         for index, value in enumerate(values):
-            if value in values[:index]:
+            if not isinstance(value, str | int | float):
+                continue  # is wrong by itself
+            if value in before:
                 self._add((*place, index), f"{shown(value)} is listed twice")
+            before.add(value)
 
     def _registered(self, registry: Registry[Any], name: Any, place: Place) -> bool:
         if isinstance(name, str) and name in registry:
@@ -648,14 +708,15 @@ class _Check:
                 self._unknown((*at, field), field, known)
 
     def _unknown(self, place: Place, field: str, known: tuple[str, ...]) -> None:
-        self._add(place, unknown_field(field, known))
+        several = len(self.problems) < MOST_LINES  # of thousands, none is worth a nearest name
+        self._add(place, unknown_field(field, known) if several else "unknown field")
 
     def _choice(self, place: Place, value: Any, allowed: list[str]) -> None:
         self._add(place, not_known(value, allowed))
 
     def _add(self, place: Place, message: str) -> None:
-        if any(place == problem.place for problem in self.document.problems):
-            return  # what is wrong there is said already
+        if place in self.said:
+            return
         self.problems.append(Problem(place, message.strip()))
 
 

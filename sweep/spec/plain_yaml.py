@@ -36,6 +36,14 @@ MAX_VALUES = 100_000
 
 MAX_DEPTH = 40
 
+MAX_CHARACTERS = 200_000
+"""Of a file or an override; the largest search space of a paper has a few thousand."""
+
+NO_TAGS = "tags such as !name are not allowed"
+
+NOT_TEXT = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys, and what turns text around; quoted YAML can spell them."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -70,6 +78,8 @@ def parse_yaml(text: str, place: Place = ()) -> Parsed:
     Raises:
         NotPlainError: it is not YAML, more than one document, too deep or too large.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise NotPlainError(f"holds more than {MAX_CHARACTERS:,} characters", (1, 1))
     try:
         return _Reader(text, place).parsed
     except MarkedYAMLError as error:
@@ -127,12 +137,13 @@ class _Reader:
         if isinstance(event, AliasEvent):
             return self._alias(event)
         if event.tag is not None:
-            self._problem(place, event, "tags such as !name are not allowed")
+            self._problem(place, event, NO_TAGS)
         if event.anchor:
             self.anchors[event.anchor] = None
         before = self.values
         value: Any
         if isinstance(event, ScalarEvent):
+            self._check_text(event, place)
             value = plain_scalar(event.value) if event.implicit[0] else event.value
         elif isinstance(event, MappingStartEvent):
             value = self._mapping(place)
@@ -147,6 +158,8 @@ class _Reader:
         while not isinstance(event := next(self.events), MappingEndEvent):
             key, wrong = self._key(event, place)
             at = (*place, key)
+            if not wrong:
+                self._check_text(event, at)
             if wrong or key in mapping:
                 self._problem(at, event, wrong or "is given twice")
             else:
@@ -162,6 +175,8 @@ class _Reader:
             self._value(event, (*place, "?"))  # a collection ends somewhere
             return "?", "a field's name must be text"
         key: str = event.value
+        if event.tag is not None:
+            return key, NO_TAGS
         if event.implicit[0] and key == "<<":
             return key, "merge keys are not YAML 1.2; repeat the fields"
         if event.implicit[0] and not isinstance(plain_scalar(key), str):
@@ -190,6 +205,11 @@ class _Reader:
         self.values += values
         if self.values > MAX_VALUES:
             raise NotPlainError(f"holds more than {MAX_VALUES:,} values", _position(event))
+
+    def _check_text(self, event: Any, place: Place) -> None:
+        if found := NOT_TEXT.search(event.value):
+            code = f"U+{ord(found[0]):04X}"
+            self._problem(place, event, f"{event.value!r:.60} holds {code}, which is not allowed")
 
     def _problem(self, place: Place, event: Any, message: str) -> None:
         self.parsed.problems.append(Problem(place, message, _position(event)))

@@ -20,6 +20,8 @@ from pydantic import (
 )
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[PositiveInt, Field(le=100_000)]
+"""More than any sweep has use for is a slip of the finger, or meant to take a cluster."""
 
 
 class Recipe(BaseModel):
@@ -37,9 +39,9 @@ class Recipe(BaseModel):
         use_attribute_docstrings=True,
     )
 
-    epochs: PositiveInt = 90
+    epochs: Count = 90
     """Passes over the training split."""
-    batch_size: PositiveInt = 128
+    batch_size: Count = 128
     """Images per optimizer step."""
     accumulate: PositiveInt = 1
     """Pieces that a batch is processed in, to fit a smaller GPU; the step sees the whole batch."""

@@ -7,6 +7,7 @@ puts the sections together.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -23,9 +24,11 @@ from pydantic import (
 from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS
 from sweep.spec.document import Document
 from sweep.spec.plain_yaml import Place
-from sweep.spec.recipes import PRESETS, Recipe
+from sweep.spec.recipes import PRESETS, Count, Recipe
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+"""Of a sweep, and of what else becomes the name of a file."""
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 
 
 class Section(BaseModel):
@@ -43,13 +46,13 @@ class Section(BaseModel):
 class Resources(Section):
     """What one trial takes of the machine; does not determine a result."""
 
-    cpus: PositiveInt = 1
+    cpus: Annotated[PositiveInt, Field(le=1000)] = 1
     """CPU cores per trial; also the number of threads of its CPU kernels."""
     gpus: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = "auto"
     """GPUs per trial, a fraction to share one; "auto" is one where there are any, else none."""
-    workers: NonNegativeInt = 0
+    workers: Annotated[NonNegativeInt, Field(le=1000)] = 0
     """Processes per trial that read and decode a streamed data set."""
-    max_concurrent: PositiveInt | None = None
+    max_concurrent: Count | None = None
     """Upper limit of trials at once; by default as many as the machine has room for."""
 
 
@@ -163,7 +166,7 @@ class Range(Section):
             raise ValueError("step does not go with a logarithmic scale")
         if self.step is not None:
             steps = (self.high - self.low) / self.step
-            if abs(steps - round(steps)) > 1e-9 * steps:
+            if math.isinf(steps) or abs(steps - round(steps)) > 1e-9 * steps:
                 raise ValueError(f"step (={self.step:g}) does not lead from low to high")
         return self
 

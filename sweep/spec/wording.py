@@ -24,8 +24,13 @@ def shown(value: Any) -> str:
 
 def dotted(place: Place) -> str:
     """Return the path of a value, as overrides can name it: attention[1].kernel_size."""
-    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place)
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{_readable(key)}" for key in place)
     return text.removeprefix(".")
+
+
+def _readable(field: str) -> str:
+    """Return a field's name, and nothing that a terminal would obey or turn around."""
+    return field if field.isprintable() else repr(field)
 
 
 def not_known(value: Any, allowed: list[str]) -> str:
@@ -113,10 +118,10 @@ def _allowed(schema: Mapping[str, Any]) -> str:
 
 def _bounds(schema: Mapping[str, Any]) -> str:
     words = {
-        "minimum": "from {:g}",
-        "exclusiveMinimum": "above {:g}",
-        "maximum": "up to {:g}",
-        "exclusiveMaximum": "below {:g}",
+        "minimum": "from {:.10g}",
+        "exclusiveMinimum": "above {:.10g}",
+        "maximum": "up to {:.10g}",
+        "exclusiveMaximum": "below {:.10g}",
     }
     return " and ".join(words[key].format(schema[key]) for key in words if key in schema)
 

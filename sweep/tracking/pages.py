@@ -9,6 +9,7 @@ to the same page without that state.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -56,7 +57,7 @@ def experiment_tags(sweep: SweepRecord, experiment_id: str) -> dict[str, str]:
     return {
         **TRAINING,
         **{VIEW + key: json.dumps(state) for key, state in views.items()},
-        names.NOTE: f"{sweep.question} {_links(experiment_id)}",
+        names.NOTE: f"{_verbatim(sweep.question)} {_links(experiment_id)}",
     }
 
 
@@ -73,7 +74,7 @@ def sweep_note(sweep: SweepRecord, experiment_id: str, states: Iterable[State] =
     counts = ", ".join(f"{ended[state]} {state}" for state in STATES if ended[state])
     return "\n".join(
         [
-            f"**{sweep.question}**",
+            f"**{_verbatim(sweep.question)}**",
             "",
             f"Trials: {counts}." if counts else "The sweep is running, or was cut off.",
             "",
@@ -105,7 +106,8 @@ def trial_note(
     trial = record.trial
     lines = [f"{record.title}, seed {trial.seed}, on {trial.dataset}: **{state}**"]
     if reason:
-        lines.append(f"```\n{reason[:REASON_LENGTH]}\n```")
+        text = reason[:REASON_LENGTH].replace("```", "'''")  # or it would end the block
+        lines.append(f"```\n{text}\n```")
     if record.adjusted:
         lines.append(f"Adjusted: {record.adjusted}")
     if len(devices_of(trained)) > 1:
@@ -154,6 +156,11 @@ def _state(sweep: SweepRecord, order: Mapping[str, Any], columns: list[str]) -> 
         "datasetsFilter": [],
         "selectedColumns": columns,
     }
+
+
+def _verbatim(text: str) -> str:
+    """Return text without what Markdown makes links, images and HTML of: its author is anyone."""
+    return re.sub(r"[\\`<>\[\]]", r"\\\g<0>", text)
 
 
 def _links(experiment_id: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sqlite3
 import sys
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from sweep.errors import UserError
 from sweep.registry import nearest
+from sweep.spec.schema import NAME
 from sweep.tracking import names
 from sweep.tracking.store import answering, fetching, find_runs, open_client
 
@@ -103,10 +105,18 @@ def study_record(
     measurements: Iterable[RunRecord] = (),
     limits: tuple[str, ...] = (),
 ) -> StudyRecord:
-    """Return the study of a parent run and of the trials that its grid has now."""
+    """Return the study of a parent run and of the trials that its grid has now.
+
+    Raises:
+        UserError: its name is none that a sweep can have, such as a path: a report is written to
+            the folder of that name.
+    """
+    study = parent.tags[names.STUDY]
+    if not re.fullmatch(NAME, study):
+        raise UserError(f"run {parent.run_id} is of a sweep {study!r}, which is no sweep's name")
     refused, complete = _refusals(parent.tags.get(names.REFUSED, UNKNOWN))
     return StudyRecord(
-        parent.tags[names.STUDY],
+        study,
         parent,
         tuple(trials),
         refused,

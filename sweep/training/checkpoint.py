@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from typing import Any, Literal
 import torch
 
 from sweep.durable import NewerVersionError, write_text
+from sweep.errors import UserError
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -34,6 +36,10 @@ Keep = Literal["none", "best", "last"]
 
 Entry = dict[str, dict[str, str]]
 """Of the manifest: "last" and "best", each with "file" and "sha256"."""
+
+
+class ForeignCheckpointError(UserError, ValueError):
+    """A file that would run code if it were loaded as a pickle; its text names it."""
 
 
 class Checkpoints:
@@ -88,7 +94,10 @@ class Checkpoints:
         for entry in self._entries():
             problem = self._problem(entry)
             if not problem:
-                return self._load(entry["last"]["file"], device)
+                try:
+                    return self._load(entry["last"]["file"], device)
+                except ForeignCheckpointError as error:
+                    problem = str(error)
             self.damaged.append(problem)
         return None
 
@@ -111,7 +120,11 @@ class Checkpoints:
         self._commit([entry, *older][:KEPT])
 
     def load_best(self, epoch: int, device: torch.device) -> dict[str, Any]:
-        """Return the weights saved for ``epoch``."""
+        """Return the weights saved for ``epoch``.
+
+        Raises:
+            ForeignCheckpointError: the file holds more than weights.
+        """
         return self._load(self.best_path(epoch).name, device)
 
     def save_best(self, epoch: int, weights: dict[str, Any]) -> None:
@@ -133,11 +146,14 @@ class Checkpoints:
             if manifest["version"] != VERSION:
                 raise ValueError(f"version {manifest['version']}, not {VERSION}")
             entries: list[Entry] = manifest["epochs"]
+            for part in (part for entry in entries for part in entry.values()):
+                if part["file"] != Path(part["file"]).name:
+                    raise ValueError(f"{part['file']!r} is not the name of a file beside it")
         except FileNotFoundError:
             return []
         except NewerVersionError:
             raise
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             self.damaged.append(f"{self.folder / MANIFEST} cannot be read: {error}")
             return []
         return entries
@@ -179,9 +195,13 @@ class Checkpoints:
         return {"file": name, "sha256": checksum}
 
     def _load(self, name: str, device: torch.device) -> dict[str, Any]:
-        content: dict[str, Any] = torch.load(
-            self.folder / name, map_location=device, weights_only=True
-        )
+        path = self.folder / name
+        try:
+            content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        except pickle.UnpicklingError:  # its text advises to trust the file
+            raise ForeignCheckpointError(
+                f"{path} is damaged: it holds more than tensors and plain data, and is not loaded"
+            ) from None
         return content
 
 

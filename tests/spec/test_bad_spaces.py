@@ -214,20 +214,22 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "a number in quotes": (
         {"recipe": "{epochs: '2'}"},
-        "7:10: recipe.epochs: '2' is not a whole number above 0; write it without quotes",
+        "7:10: recipe.epochs: '2' is not a whole number above 0 and up to 100000; "
+        "write it without quotes",
     ),
     "a fraction for a whole number": (
         {"recipe": "{epochs: 1.5}"},
-        "7:10: recipe.epochs: 1.5 is not a whole number above 0",
+        "7:10: recipe.epochs: 1.5 is not a whole number above 0 and up to 100000",
     ),
     "a list where there is no grid": (
         {"recipe": "{epochs: [1, 2]}"},
-        "7:10: recipe.epochs: [1, 2] is not a whole number above 0; only fields of backbones and "
+        "7:10: recipe.epochs: [1, 2] is not a whole number above 0 and up to 100000; "
+        "only fields of backbones and "
         "attention take several values, and seeds",
     ),
     "nothing for a number": (
         {"recipe": "{epochs: }"},
-        "7:10: recipe.epochs: null is not a whole number above 0",
+        "7:10: recipe.epochs: null is not a whole number above 0 and up to 100000",
     ),
     "nothing for a data set": ({"dataset": ""}, "3:1: dataset: null is not a mapping of fields"),
     "nothing for a list": (
@@ -666,7 +668,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "a fraction in a range of whole numbers": (
         {"search": "tpe", "recipe": "{epochs: 2, batch_size: {low: 8, high: 16.5}}"},
-        "7:42: recipe.batch_size.high: 16.5 is not a whole number above 0",
+        "7:42: recipe.batch_size.high: 16.5 is not a whole number above 0 and up to 100000",
     ),
     "a step of a fraction between whole numbers": (
         {"search": "tpe", "attention": "[{name: ema, factor: {low: 8, high: 10, step: 0.5}}]"},
@@ -767,7 +769,7 @@ def test_all_mistakes_of_a_section_come_at_once() -> None:
     )
     result = call("plan", "space.yaml")
     assert result.err.splitlines() == [
-        "error: space.yaml:8:3: recipe.epochs: 0 is not a whole number above 0",
+        "error: space.yaml:8:3: recipe.epochs: 0 is not a whole number above 0 and up to 100000",
         "error: space.yaml:9:3: recipe.lr: -1 is not a finite number above 0",
         "error: space.yaml:10:3: recipe.precision: 'fp8' is not 'fp32', 'tf32', 'bf16' or 'fp16'; "
         "did you mean 'fp32'?",

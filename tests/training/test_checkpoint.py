@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from sweep.errors import UserError
 from sweep.training.checkpoint import Checkpoints
 
 from .parts import CPU
@@ -182,3 +184,50 @@ def test_a_crash_while_writing_leaves_the_old_file(
             checkpoints.save_best(2, {})
     assert best_of(Checkpoints(tmp_path).load_last(CPU)) == 1
     assert not checkpoints.best_path(2).exists()
+
+
+class Payload:
+    """What runs a command when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, (f"touch {self.marker}",)
+
+
+def replaced(folder: Path, name: str, content: Any) -> None:
+    """Put something else in the place of a file, with the manifest's checksum of it."""
+    old = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    torch.save(content, folder / name)
+    new = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+
+def test_a_checkpoint_that_runs_code_counts_as_damaged(tmp_path: Path) -> None:
+    folder, marker = tmp_path / "trial", tmp_path / "marker"
+    saved(folder, 2)
+    replaced(folder, "epoch-0002.pt", {"best_epoch": 2, "weight": Payload(marker)})
+    replaced(folder, "best-0002.pt", {"of": Payload(marker)})
+    again = Checkpoints(folder)
+    assert best_of(again.load_last(CPU)) == 1
+    assert again.damaged == [
+        f"{folder / 'epoch-0002.pt'} is damaged: it holds more than tensors and plain data, and is "
+        "not loaded"
+    ]
+    with pytest.raises(UserError, match=r"best-0002\.pt is damaged: it holds more than tensors"):
+        again.load_best(2, CPU)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("name", ["../../other/epoch-0001.pt", "/etc/passwd"])
+def test_a_manifest_names_no_file_of_elsewhere(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "trial"
+    saved(folder, 1)
+    manifest = folder / "manifest.json"
+    text = manifest.read_text(encoding="utf-8").replace("epoch-0001.pt", name)
+    manifest.write_text(text, encoding="utf-8")
+    again = Checkpoints(folder)
+    assert again.load_last(CPU) is None
+    assert f"{name!r} is not the name of a file beside it" in again.damaged[0]
