@@ -337,7 +337,7 @@ def doctor(
     every node. With SPEC also whether there is room for its trials, and its data set. The exit code
     is 1 if something keeps a sweep from running.
 
-    Nothing is left behind but, on an MLflow server, one run in the experiment sweep-doctor.
+    Nothing is left behind but, on an MLflow server, one run in an experiment sweep-doctor.
     """
     from sweep.doctor.diagnosis import diagnose
     from sweep.printing import make_console, show_diagnosis, show_finding

@@ -315,7 +315,7 @@ def show_disk(
 
 FINDING_STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
 """By the state of a finding of the doctor."""
-FINDING_INDENT = 24
+FINDING_INDENT = 26
 """Characters before the text of a finding."""
 
 
@@ -325,7 +325,7 @@ def show_finding(finding: Finding, console: Console) -> None:
     lines = textwrap.wrap(str(finding), width) or [""]
     if finding.remedy:
         lines += textwrap.wrap(f"-> {finding.remedy}", width, subsequent_indent="   ")
-    head = f"[{FINDING_STYLES[finding.state]}]{finding.state:8}[/]{escape(finding.check):16}"
+    head = f"[{FINDING_STYLES[finding.state]}]{finding.state:8}[/]{escape(finding.check):18}"
     for number, line in enumerate(lines):
         start = " " * FINDING_INDENT if number else head
         console.print(start + escape(line), soft_wrap=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,12 @@ from sweep.errors import UserError, first_line
 from sweep.orchestration.nodes import Node, alive_nodes, dead_nodes
 
 REACH_SECONDS = 5.0
+TRY_SECONDS = 25.0
+"""Ray itself goes on for 20 s with a token that is not accepted."""
+TRY = (
+    "import logging, sys, ray\n"
+    "ray.init(address=sys.argv[1], log_to_driver=False, logging_level=logging.ERROR)\n"
+)
 RESTART = "start Ray anew on every node, from one image"
 TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to the cluster's"
 
@@ -54,8 +62,10 @@ def connected(address: str | None) -> Iterator[AttachedCluster]:
     Raises:
         ConnectionFailedError: it cannot be connected to, or not be started.
     """
-    if address is not None and address != "auto":
-        _reach(address)
+    if address is not None:
+        if address != "auto":
+            _reach(address)
+        _try(address)
     try:
         context = ray.init(
             address=address or "local",
@@ -100,6 +110,31 @@ def _reach(address: str) -> None:
         ) from None
 
 
+def _try(address: str) -> None:
+    """Connect in a process of its own: where no cluster answers, Ray tries for ever, and tells.
+
+    Raises:
+        ConnectionFailedError: it does not come to an end, or is not let in.
+    """
+    command = [sys.executable, "-c", TRY, address]
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=TRY_SECONDS)
+        said, why = ended.stdout + ended.stderr, "it does not answer as one"
+    except subprocess.TimeoutExpired as error:
+        said = (error.stderr or b"").decode(errors="replace")
+        why = f"it does not answer within {TRY_SECONDS:g} s"
+    else:
+        if ended.returncode == 0:
+            return
+    if "InvalidAuthToken" in said or "Unauthenticated" in said:
+        raise ConnectionFailedError(f"the Ray at {address} does not accept the token", TOKEN)
+    last = said.strip().splitlines()[-1:]
+    if last and ("Error: " in last[0] or "ersion mismatch" in said):
+        raise _failed(address, RuntimeError(last[0].partition("Error: ")[2] or said))
+    remedy = "see that its head runs, and that the address is the one of `ray status` there"
+    raise ConnectionFailedError(f"no Ray cluster at {address}: {why}", remedy)
+
+
 def _failed(address: str | None, error: Exception) -> ConnectionFailedError:
     text, first = str(error), first_line(error)
     if address is None:
@@ -110,7 +145,9 @@ def _failed(address: str | None, error: Exception) -> ConnectionFailedError:
     if "ersion mismatch" in text:
         return ConnectionFailedError(" ".join(text.split())[:200], RESTART)
     if isinstance(error, ray.exceptions.AuthenticationError) or "uthenticat" in text:
-        return ConnectionFailedError(f"the Ray at {address} does not let us in: {first}", TOKEN)
+        return ConnectionFailedError(
+            f"the Ray at {address} does not let us in: {first.partition('. ')[0]}", TOKEN
+        )
     if address == "auto":
         return ConnectionFailedError(
             f"this machine is no node of a Ray cluster: {first}",

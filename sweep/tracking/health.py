@@ -1,8 +1,8 @@
 """Whether an MLflow store can be used: told in one sentence, with what to do.
 
 A server is asked to take a run and an artifact, and to give them back. MLflow deletes runs softly,
-and each would stay until `mlflow gc`: one experiment with one run is kept for it, whose tag is
-written anew each time, and whose artifact is deleted. A store that is a database alone is not
+and each would stay until `mlflow gc`: each account has one experiment with one run for it, whose tag
+is written anew each time, and whose artifact is deleted. A store that is a database alone is not
 written to.
 """
 
@@ -126,7 +126,7 @@ def round_trip(uri: str) -> None:
         fetched = client.download_artifacts(run_id, ARTIFACT, folder)
         if Path(fetched).read_text(encoding="utf-8") != word:
             raise UnfitStoreError(f"{shown} does not give back the artifact it took", ARTIFACTS)
-        _delete_artifact(client, run_id)
+        _delete_artifact(client, run_id, uri)
 
 
 def check_database(uri: str) -> None:
@@ -152,10 +152,12 @@ def check_database(uri: str) -> None:
 
 def _probe_run(client: MlflowClient) -> str:
     """Return the run that is written to, made if there is none."""
-    experiment = client.get_experiment_by_name(EXPERIMENT)
+    # Whoever makes an experiment owns it: others may not be allowed to write there.
+    name = "-".join(filter(None, (EXPERIMENT, os.environ.get("MLFLOW_TRACKING_USERNAME"))))
+    experiment = client.get_experiment_by_name(name)
     if experiment is None:
         tags = {"mlflow.note.content": DESCRIPTION}
-        experiment_id = str(client.create_experiment(EXPERIMENT, tags=tags))
+        experiment_id = str(client.create_experiment(name, tags=tags))
     else:
         experiment_id = str(experiment.experiment_id)
         if experiment.lifecycle_stage == "deleted":
@@ -168,10 +170,10 @@ def _probe_run(client: MlflowClient) -> str:
     return run_id
 
 
-def _delete_artifact(client: MlflowClient, run_id: str) -> None:
+def _delete_artifact(client: MlflowClient, run_id: str, uri: str) -> None:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    artifacts = get_artifact_repository(client.get_run(run_id).info.artifact_uri)
+    artifacts = get_artifact_repository(client.get_run(run_id).info.artifact_uri, tracking_uri=uri)
     artifacts.delete_artifacts(ARTIFACT)  # type: ignore[no-untyped-call]
 
 
