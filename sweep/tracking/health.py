@@ -1,9 +1,9 @@
 """Whether an MLflow store can be used: told in one sentence, with what to do.
 
 A server is asked to take a run and an artifact, and to give them back. MLflow deletes runs softly,
-and each would stay until `mlflow gc`: each account has one experiment with one run for it, whose tag
-is written anew each time, and whose artifact is deleted. A store that is a database alone is not
-written to.
+and each would stay until `mlflow gc`: each account has one experiment with one run for it, whose
+tag is written anew each time, and whose artifact is deleted. A store that is a database alone is
+not written to.
 """
 
 from __future__ import annotations
@@ -88,6 +88,8 @@ def greet(uri: str) -> Server:
     Raises:
         UnfitStoreError: it does not answer, or does not let us in, or is no MLflow server.
     """
+    import mlflow.utils.rest_utils  # noqa: F401  # takes seconds, which are not the server's
+
     shown = without_password(uri)
     _reach(uri)
     before = time.time()

@@ -21,7 +21,10 @@ from sweep.doctor.site import Site, Told
 from sweep.lock import Lock
 from sweep.tracking.health import UnfitStoreError, greet
 
-SMI = "0, NVIDIA A100-SXM4-80GB, 550.54.15, 81920, 70000, GPU-a\n1, Tesla T4, 550.54.15, 16384, 3, GPU-b\n"
+SMI = (
+    "0, NVIDIA A100-SXM4-80GB, 550.54.15, 81920, 70000, GPU-a\n"
+    "1, Tesla T4, 550.54.15, 16384, 3, GPU-b\n"
+)
 USERS = "GPU-a, 4711, /usr/bin/python3\n"
 TORCH = {"torch": "2.15.0", "cuda": "13.2", "architectures": ["sm_80"], "trouble": ""}
 DEVICE = {"name": "Tesla T4", "capability": [8, 0], "trouble": ""}
@@ -186,11 +189,11 @@ def test_findings_that_differ_in_the_node_alone_are_one_line() -> None:
 
 
 @contextmanager
-def serving(status: int, body: bytes, date: float) -> Iterator[str]:
+def serving(status: int, body: bytes, ahead: float = 0.0) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response_only(status)
-            self.send_header("Date", formatdate(date, usegmt=True))
+            self.send_header("Date", formatdate(time.time() + ahead, usegmt=True))
             self.end_headers()
             self.wfile.write(body)
 
@@ -209,7 +212,7 @@ def serving(status: int, body: bytes, date: float) -> Iterator[str]:
 
 
 def test_the_clock_of_a_server_is_read_off_its_answer() -> None:
-    with serving(200, b"3.17.2", time.time() + 1000) as uri:
+    with serving(200, b"3.17.2", ahead=1000) as uri:
         server = greet(uri)
     assert server.version == "3.17.2"
     assert server.ahead == pytest.approx(1000, abs=3)
@@ -226,7 +229,7 @@ def test_the_clock_of_a_server_is_read_off_its_answer() -> None:
 )
 def test_a_server_that_is_of_no_use_is_told(status, body, words, monkeypatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
-    with serving(status, body, time.time()) as uri, pytest.raises(UnfitStoreError, match=words):
+    with serving(status, body) as uri, pytest.raises(UnfitStoreError, match=words):
         greet(uri)
 
 
@@ -240,5 +243,5 @@ def test_a_server_that_is_of_no_use_is_told(status, body, words, monkeypatch) ->
 )
 def test_a_cluster_is_judged_from_outside(status, body, words, monkeypatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    with serving(status, body, time.time()) as address:
+    with serving(status, body) as address:
         assert words in next(iter(outside_findings(address))).text
