@@ -137,6 +137,7 @@ def _needed(site: Site) -> tuple[int | None, int]:
     None of a search, which is not planned before it runs, and where the plan needs a data set that
     is not here.
     """
+    from sweep.orchestration.machine import this_machine
     from sweep.orchestration.resources import checkpoint_room
     from sweep.plan import make_plan
 
@@ -147,10 +148,7 @@ def _needed(site: Site) -> tuple[int | None, int]:
         plan = make_plan(space)
     except UserError:
         return None, 0  # another check says what is wrong
-    nodes = site.nodes
-    cpus = sum(node.cpus for node in nodes) or float(os.cpu_count() or 1)
-    gpus = sum(node.gpus for node in nodes)
-    needed, _ = checkpoint_room(space, plan, (), cpus=cpus, gpus=gpus)
+    needed, _ = checkpoint_room(space, plan, (), site.nodes or [this_machine()])
     return needed, len(plan.runnable)
 
 
