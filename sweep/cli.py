@@ -406,6 +406,49 @@ def rm(study: str, folder: Path, yes: bool) -> None:
 
 
 @cli.command()
+@click.argument("spec", type=click.Path(path_type=Path), required=False)
+@overrides_argument
+@working_folder
+@click.option(
+    "--address",
+    help="Of a Ray cluster: 'auto' or HOST:PORT on a node of it, http://HOST:8265 from outside.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One object per finding.")
+def doctor(
+    spec: Path | None,
+    overrides: tuple[str, ...],
+    folder: Path,
+    address: str | None,
+    as_json: bool,
+) -> None:
+    """Look whether a sweep can run here, or on a cluster, and say what to do.
+
+    Versions, GPUs and drivers, Ray, MLflow, storage, data sets, disk and clocks; of a cluster on
+    every node. With SPEC also whether there is room for its trials, and its data set. The exit code
+    is 1 if something keeps a sweep from running.
+
+    Nothing is left behind but, on an MLflow server, one run in an experiment sweep-doctor.
+    """
+    from sweep.doctor.diagnosis import diagnose
+    from sweep.printing import make_console, show_diagnosis, show_finding
+
+    console = make_console()
+    findings = []
+    for finding in diagnose(spec, overrides, folder, address):
+        findings.append(finding)
+        if not as_json:
+            show_finding(finding, console)
+    if as_json:
+        import json
+
+        click.echo(json.dumps([vars(finding) for finding in findings], indent=1))
+    else:
+        show_diagnosis(findings, console)
+    if any(finding.state == "problem" for finding in findings):
+        sys.exit(FAILED)
+
+
+@cli.command()
 def schema() -> None:
     """Print the JSON Schema of a search space.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from sweep.devices import devices_of
 if TYPE_CHECKING:
     from reports.paper.audit import AuditedCell
     from reports.paper.statements import Statement
+    from sweep.doctor.finding import Finding
     from sweep.lengthen import Beginning
     from sweep.orchestration.cluster import Job
     from sweep.orchestration.run import Summary
@@ -335,19 +337,11 @@ def show_disk(
 ) -> None:
     """Print how much room the checkpoints of a plan take on the disk, and how much there is."""
     from sweep.orchestration.machine import this_machine
-    from sweep.orchestration.resources import NoRoomError, share, slots
-    from sweep.training.footprint import disk_estimate
+    from sweep.orchestration.resources import checkpoint_room
 
-    rooms = [this_machine()]
-    try:
-        given = share(space.resources, rooms)
-        packed = fractions.values() if space.resources.gpus == "auto" else ()
-        room = slots(given, packed, rooms)
-    except NoRoomError:
-        room = 1  # it is to run on another machine
-    at_once = min(room, space.resources.max_concurrent or room)
-    keep = space.general.keep_checkpoints
-    needed = disk_estimate((p.trial for p in plan.runnable), at_once, keep) / 2**30
+    packed = fractions.values() if space.resources.gpus == "auto" else ()
+    most, at_once = checkpoint_room(space, plan, packed, [this_machine()])
+    needed, keep = most / 2**30, space.general.keep_checkpoints
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free / 2**30
     scarce = needed > free
@@ -356,3 +350,32 @@ def show_disk(
         f"(keep_checkpoints: {keep}); {free:,.1f} GiB are free{': too little' * scarce}",
         style="yellow" if scarce else None,
     )
+
+
+FINDING_STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
+"""By the state of a finding of the doctor."""
+FINDING_INDENT = 26
+"""Characters before the text of a finding."""
+
+
+def show_finding(finding: Finding, console: Console) -> None:
+    """Print one thing that the doctor found, and below it what is to be done."""
+    width = max(console.width - FINDING_INDENT, 20)
+    lines = textwrap.wrap(str(finding), width) or [""]
+    if finding.remedy:
+        lines += textwrap.wrap(f"-> {finding.remedy}", width, subsequent_indent="   ")
+    head = f"[{FINDING_STYLES[finding.state]}]{finding.state:8}[/]{escape(finding.check):18}"
+    for number, line in enumerate(lines):
+        start = " " * FINDING_INDENT if number else head
+        console.print(start + escape(line), soft_wrap=True)
+
+
+def show_diagnosis(findings: Sequence[Finding], console: Console) -> None:
+    """Print how many things are wrong."""
+    counts = Counter(finding.state for finding in findings)
+    said = [
+        f"{counts[state]} {state}{'s' * (counts[state] > 1)}"
+        for state in ("problem", "warning")
+        if counts[state]
+    ]
+    console.print(", ".join(said) or "nothing is wrong")

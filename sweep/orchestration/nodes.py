@@ -45,6 +45,12 @@ def alive_nodes() -> list[Node]:
     return sorted(found, key=lambda node: (node.address, node.node_id))
 
 
+def dead_nodes() -> list[Node]:
+    """Return the nodes that were there, and that Ray has given up; it keeps some hundred."""
+    found = [_node(record) for record in ray.nodes() if not record["Alive"]]  # type: ignore[no-untyped-call]
+    return sorted(found, key=lambda node: (node.address, node.node_id))
+
+
 def ask_nodes(
     nodes: Iterable[Node],
     question: Callable[..., T],

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from sweep.errors import UserError
 from sweep.ledger import Share
-from sweep.spec.schema import Resources
+from sweep.plan import Plan
+from sweep.spec.schema import Resources, Space
 
 
 class Room(Protocol):
@@ -84,3 +85,25 @@ def _there_are(count: float, what: str, rooms: Sequence[Room]) -> str:
     if len(rooms) == 1:
         return f"there are {count:g} {what}"
     return f"no node of the cluster has more than {count:g} {what}"
+
+
+def checkpoint_room(
+    space: Space, plan: Plan, packed: Collection[float], rooms: Sequence[Room]
+) -> tuple[int, int]:
+    """Return the most bytes that checkpoints take at once, and how many trials run at once.
+
+    Args:
+        space: that was planned.
+        plan: its plan.
+        packed: as for ``slots``.
+        rooms: the machines that there are.
+    """
+    from sweep.training.footprint import disk_estimate
+
+    try:
+        room = slots(share(space.resources, rooms), packed, rooms)
+    except NoRoomError:
+        room = 1  # it is to run on another machine
+    at_once = min(room, space.resources.max_concurrent or room)
+    trials = (planned.trial for planned in plan.runnable)
+    return disk_estimate(trials, at_once, space.general.keep_checkpoints), at_once
