@@ -7,22 +7,17 @@ with. Ray names the package by its content, so that what is there is not sent ag
 from __future__ import annotations
 
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
-PACKAGES = ("sweep", "reports")
+PACKAGES = (Path(__file__).parents[1], Path(__file__).parents[2] / "reports")
 SPACE_FILE = "search_space.yaml"
 UNWANTED = ("__pycache__", "*.pyc", ".*")
 
 
 def pack_code(folder: Path) -> None:
     """Copy our packages into a folder, with their data, without what Python makes of them."""
-    for name in PACKAGES:
-        found = find_spec(name)
-        assert found is not None
-        assert found.origin is not None
-        source = Path(found.origin).parent
-        shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns(*UNWANTED))
+    for path in PACKAGES:
+        shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns(*UNWANTED))
 
 
 def pack_space(folder: Path, text: str) -> None:
