@@ -92,10 +92,9 @@ def service_times(
         rows += [(f"MLflow: {name}", value, "") for name, value in store.known.items()]
     head = ("MLflow, per trial", "server", "ms", "CPU ms: own", "server", "PostgreSQL")
     steps = [
-        (name, kind, *list(vars(step).values()))
+        (name, kind, *vars(store.steps[name]).values())
         for name in next(iter(stores.values())).steps
-        for kind, step in stores.items()
-        for step in (store_step(stores[kind], name),)
+        for kind, store in stores.items()
     ]
     return "\n\n".join(
         [
@@ -103,11 +102,6 @@ def service_times(
             table((*head, "requests", "statements", "transactions"), steps),
         ]
     )
-
-
-def store_step(store: Store, name: str) -> object:
-    """Return what one kind of news costs."""
-    return store.steps[name]
 
 
 def per_second(store: Store) -> str:
@@ -209,11 +203,12 @@ def write(text: str, path: Path = DOCUMENT) -> None:
     path.write_text(f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}", encoding="utf-8")
 
 
-def main() -> None:
-    """Measure, simulate and write the tables."""
-    before = os.getloadavg()
-    stores = {kind: measure_store(kind, full=kind == "gunicorn") for kind in ("gunicorn", "uvicorn")}
-    tune, ledger = tune_apart(), measure_ledger()
+def document(
+    stores: Mapping[str, Store],
+    tune: Mapping[str, float],
+    ledger: Mapping[str, tuple[float, str]],
+) -> str:
+    """Return all tables."""
     costs = costs_of(tune, stores["gunicorn"])
     default = costs_of(tune, replace(stores["uvicorn"], known=stores["gunicorn"].known))
     sections = {
@@ -223,8 +218,17 @@ def main() -> None:
         "What becomes of the sweep (simulated)": outcomes(costs, default),
         "The simulation beside a real run": check(tune, costs),
     }
-    text = "\n\n".join(f"### {title}\n\n{content}" for title, content in sections.items())
-    write(f"{machine(before, os.getloadavg())}\n\n{text}")
+    return "\n\n".join(f"### {title}\n\n{content}" for title, content in sections.items())
+
+
+def main() -> None:
+    """Measure, simulate and write the tables."""
+    before = os.getloadavg()
+    kinds = ("gunicorn", "uvicorn")
+    stores = {kind: measure_store(kind, full=kind == "gunicorn") for kind in kinds}
+    tune, ledger = tune_apart(), measure_ledger()
+    after = os.getloadavg()  # the simulation is a load too
+    write(f"{machine(before, after)}\n\n{document(stores, tune, ledger)}")
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ class Gauge:
         self.begun = 0.0
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *arguments: None
+        return lambda *_: None
 
     def started(self, trial_id: str) -> None:
         self.begun = self.begun or time.perf_counter()
@@ -115,7 +115,7 @@ def measure_tune() -> dict[str, float]:
 def _fit(runner: Any, folder: Path, count: int, epochs: int, sleep: float = 0.0) -> Gauge:
     gauge = Gauge()
 
-    def job(planned: PlannedTrial, larger: Share | None) -> Job:
+    def job(planned: PlannedTrial, _: Share | None) -> Job:
         return Job(planned.trial, str(folder), FEW, workers=0, keep="none")
 
     first = trials(1)[0]
@@ -216,14 +216,13 @@ def _of_one_trial(ledger: Ledger, trial_id: str) -> dict[str, tuple[float, str]]
     files = [path for path in ledger.trial_folder(trial_id).rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
     blocks = sum(512 * path.stat().st_blocks for path in files)
-    figures = {
+    return {
         "an epoch into the journal (fsync)": (1000 * statistics.median(taken), "ms"),
         "an event into the history (fsync)": (1000 * begun, "ms"),
         **{name: (1000 * _seconds(call, 50), "ms") for name, call in calls.items()},
         f"a trial of {count} epochs, text": (size / 1024, "KiB"),
         f"a trial of {count} epochs, blocks": (blocks / 1024, "KiB"),
     }
-    return figures
 
 
 def _seconds(call: Callable[[], object], times: int) -> float:

@@ -28,7 +28,7 @@ SERVERS = {
 """What serves MLflow, with a process for each core here: its default, and what it had before. The
 first sends the head and the body of an answer apart and waits for the other side between them."""
 START_SECONDS = 120.0
-SETTLE_SECONDS = 5.0
+SETTLE_SECONDS = 8.0
 """In which the other processes of the server come up, which imports MLflow in each."""
 
 
@@ -84,7 +84,7 @@ class Services:
 
 @contextmanager
 def services(kind: str) -> Iterator[Services]:
-    """Start PostgreSQL, and MLflow on it (see ``SERVERS``), in a folder and on a port of its own."""
+    """Start PostgreSQL, and MLflow on it (see ``SERVERS``), in a folder of their own."""
     with ExitStack() as stack:
         folder = Path(mkdtemp(prefix="sweep-scale-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)

@@ -43,9 +43,7 @@ def test_news_of_a_trial_take_few_requests(tmp_path: Path, uri: str, asked: list
     assert asked == ["log_batch", "log_batch", "log_artifact", "set_terminated"]
 
 
-def test_epochs_that_piled_up_are_one_request(
-    tmp_path: Path, uri: str, asked: list[str]
-) -> None:
+def test_epochs_that_piled_up_are_one_request(tmp_path: Path, uri: str, asked: list[str]) -> None:
     folder = Folder(tmp_path / "one", uri)
     folder.train()
     folder.deliver()

@@ -20,7 +20,7 @@ FREE = Costs(
 
 @pytest.mark.parametrize("load", [0.3, 0.6, 0.8])
 def test_station_waits_as_the_closed_form_says(load: float) -> None:
-    """M/D/1: with Poisson arrivals and fixed service s, the mean wait is s load / (2 (1 - load))."""
+    """M/D/1: Poisson arrivals and a fixed service s wait s load / (2 (1 - load)) in the mean."""
     station, arrivals, now = Station(), random.Random(0), 0.0
     for _ in range(200_000):
         now += arrivals.expovariate(load)
