@@ -22,6 +22,7 @@ faults: $(STAMP)  ## real kills of real sweeps at random times, 32 of them
 
 bench: $(STAMP)  ## ratios measured side by side in one run
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.scale
 
 lock: $(STAMP)  ## pin the newest versions that pyproject.toml allows, with hashes
 	$(BIN)/uv pip compile pyproject.toml --extra server --group dev --universal --generate-hashes \

@@ -371,7 +371,7 @@ class Delivery:
                 names.ADJUSTED: record.adjusted,
                 names.PLUGINS: ", ".join(trial.plugins),
                 names.MODULE: record.label,
-                names.MODEL: record.model,
+                **self._membership(record),  # with the others, in one request
                 names.NOTE: trial_note(record, "in training"),
                 "mlflow.parentRunId": self.parent_id,
             },
@@ -399,7 +399,18 @@ class Delivery:
         """Say on a trial's run what it is in this sweep, where that is new or has changed."""
         from mlflow.entities import RunTag
 
-        trial, study = record.trial, self.sweep.study
+        trial_id, study = record.trial.trial_id, self.sweep.study
+        tags = self._membership(record)
+        has = self._runs[trial_id].data.tags  # of when this sweep began, or made it
+        if trial_id not in self._tagged and any(has.get(k) != v for k, v in tags.items()):
+            client.log_batch(cursor.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+        self._tagged.add(trial_id)
+        if study not in cursor.studies:
+            cursor.studies.append(study)
+
+    def _membership(self, record: TrialRecord) -> dict[str, str]:
+        """Return the tags that say what a trial is in this sweep."""
+        trial = record.trial
         tags = {
             names.MEMBER: "yes",
             names.ORDER: str(self._order[trial.trial_id]),
@@ -407,14 +418,8 @@ class Delivery:
             names.PRESET: trial.preset or "",
             names.PART: trial.part or "",
         }
-        named = {names.per_sweep(key, study): value for key, value in tags.items()}
-        named[names.MODEL] = record.model  # of a run of an earlier version it was another
-        has = self._runs[trial.trial_id].data.tags  # of when this sweep began
-        if trial.trial_id not in self._tagged and any(has.get(k) != v for k, v in named.items()):
-            client.log_batch(cursor.run_id, tags=[RunTag(k, v) for k, v in named.items()])
-        self._tagged.add(trial.trial_id)
-        if study not in cursor.studies:
-            cursor.studies.append(study)
+        named = {names.per_sweep(key, self.sweep.study): value for key, value in tags.items()}
+        return {**named, names.MODEL: record.model}  # of a run of an earlier version it was another
 
     def _send_epochs(self, client: MlflowClient, trial_id: str, cursor: _Cursor) -> None:
         from mlflow.entities import Metric

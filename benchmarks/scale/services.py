@@ -1,0 +1,172 @@
+"""A real MLflow server on a real PostgreSQL, for as long as they are measured."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import pg8000.native
+import psutil
+import requests
+
+POSTGRES = Path("/usr/lib/postgresql/15/bin")
+"""Where Debian puts it."""
+SERVERS = {
+    "uvicorn": ["--workers", "2"],
+    "gunicorn": ["--workers", "2", "--gunicorn-opts", "--threads 4"],
+}
+"""What serves MLflow, with a process for each core here: its default, and what it had before. The
+first sends the head and the body of an answer apart and waits for the other side between them."""
+START_SECONDS = 120.0
+SETTLE_SECONDS = 8.0
+"""In which the other processes of the server come up, which imports MLflow in each."""
+
+
+@dataclass
+class Spent:
+    """What some deliveries took, summed."""
+
+    seconds: float = 0.0
+    requests: int = 0
+    statements: int = 0
+    transactions: int = 0
+    server_cpu: float = 0.0
+    """Seconds, of all processes of the MLflow server."""
+    postgres_cpu: float = 0.0
+    paths: list[str] = field(default_factory=list)
+    """Of the requests."""
+
+
+@dataclass
+class Services:
+    """Both services, and what can be seen of them from outside."""
+
+    uri: str
+    database: pg8000.native.Connection
+    server: psutil.Process
+    postgres: psutil.Process
+
+    @contextmanager
+    def metered(self) -> Iterator[Spent]:
+        """Meter what this process asks of the server while the context is open."""
+        spent, send = Spent(), requests.Session.request
+
+        def counted(session: Any, method: str, url: str, **named: Any) -> Any:
+            spent.requests += 1
+            spent.paths.append(f"{method} {url.partition('/api/')[2] or url}")
+            return send(session, method, url, **named)
+
+        self.database.run("SELECT pg_stat_statements_reset()")
+        server, postgres = _cpu(self.server), _cpu(self.postgres)
+        started = time.perf_counter()
+        requests.Session.request = counted  # type: ignore[assignment,method-assign]
+        try:
+            yield spent
+        finally:
+            requests.Session.request = send  # type: ignore[method-assign]
+        spent.seconds = time.perf_counter() - started
+        spent.server_cpu = _cpu(self.server) - server
+        spent.postgres_cpu = _cpu(self.postgres) - postgres
+        calls = self.database.run("SELECT query, calls FROM pg_stat_statements")
+        spent.statements = sum(n for query, n in calls if "pg_stat_statements" not in query)
+        spent.transactions = sum(n for query, n in calls if query.upper() == "COMMIT")
+
+
+@contextmanager
+def services(kind: str) -> Iterator[Services]:
+    """Start PostgreSQL, and MLflow on it (see ``SERVERS``), in a folder of their own."""
+    with ExitStack() as stack:
+        folder = Path(mkdtemp(prefix="sweep-scale-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder.chmod(0o755)
+        user = "postgres" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
+        data = folder / "postgres"
+        data.mkdir()
+        if user:
+            shutil.chown(data, user)
+
+        def run(command: list[str], log: str, **more: Any) -> psutil.Process:
+            output = stack.enter_context((folder / log).open("wb"))
+            process = subprocess.Popen(
+                command, stdout=output, stderr=output, start_new_session=True, **more
+            )
+            stack.callback(_end, process)
+            return psutil.Process(process.pid)
+
+        subprocess.run(
+            [POSTGRES / "initdb", "-D", data / "db", "-U", "postgres", "-A", "trust"],
+            check=True,
+            user=user,
+            stdout=subprocess.DEVNULL,
+        )
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": data,
+            "shared_preload_libraries": "pg_stat_statements",
+        }
+        options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+        postgres = run([POSTGRES / "postgres", "-D", data / "db", *options], "db.log", user=user)
+        at = data / ".s.PGSQL.5432"
+        database = _wait(lambda: pg8000.native.Connection("postgres", unix_sock=str(at)))
+        stack.callback(database.close)
+        database.run("CREATE EXTENSION pg_stat_statements")
+        port = _free_port()
+        server = run(
+            [sys.executable, "-m", "mlflow", "server", "--port", str(port), *SERVERS[kind],
+             "--backend-store-uri",
+             f"postgresql+pg8000://postgres@/postgres?unix_sock={at}", "--serve-artifacts",
+             "--artifacts-destination", str(folder / "artifacts")],
+            "mlflow.log",
+            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+        )  # fmt: skip
+        uri = f"http://127.0.0.1:{port}"
+        _wait(lambda: requests.get(f"{uri}/health", timeout=5).raise_for_status())
+        time.sleep(SETTLE_SECONDS)
+        yield Services(uri, database, server, postgres)
+
+
+def _wait(attempt: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return attempt()
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.3)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    own = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        for one in own:
+            with suppress(psutil.NoSuchProcess):
+                end(one)
+        own = psutil.wait_procs(own, timeout=10)[1]
+    process.wait()
+
+
+def _cpu(process: psutil.Process) -> float:
+    """Return the CPU seconds of a process and of those that it started, ended ones included."""
+    total = 0.0
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            times = one.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
