@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from spec.spaces import Result, call
 
+from sweep.ledger import Ledger
+from sweep.study import Study
 from sweep.tracking.store import find_runs, open_client
+from tests.spec.spaces import Result, call
 
 SPACE = """
 study: far
@@ -99,10 +101,9 @@ def states(address: str, study: str) -> list[str]:
 
 def epochs(study: str) -> int:
     """Return how many epochs of a sweep's trials are kept in the cluster's working folder."""
-    plan = Path("sweeps/studies", study, "plan.json")
-    known = plan.read_text(encoding="utf-8") if plan.exists() else ""
-    journals = [p for p in Path("sweeps/trials").glob("*/journal.jsonl") if p.parent.name in known]
-    return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in journals)
+    stored, ledger = Study(Path("sweeps"), study).stored(), Ledger(Path("sweeps"))
+    trials = stored.plan.trials if stored else ()
+    return sum(len(ledger.journal(planned.trial.trial_id)) for planned in trials)
 
 
 def wait_for_epochs(study: str, more_than: int) -> None:
