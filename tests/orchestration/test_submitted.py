@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from spec.spaces import Result, call
 
 from sweep.ledger import Ledger
 from sweep.study import Study
 from sweep.tracking.store import find_runs, open_client
-from tests.spec.spaces import Result, call
 
 SPACE = """
 study: far
