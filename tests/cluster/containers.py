@@ -1,0 +1,457 @@
+"""Runs the services of the Compose file without Docker: their own commands, in Linux namespaces.
+
+Each container has a network namespace on a bridge for each of its networks, and mount, UTS, IPC and
+PID namespaces; see container.sh. Host names lead where Compose's DNS would; a published port is a
+port of the host. All addresses are of this module alone, and no packet leaves the machine.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tests.cluster.compose import ROOT, Deployment, Service
+from tests.cluster.images import OURS, ids, image
+
+PREFIX = "sweep-test-"
+"""Of the names of network namespaces."""
+BRIDGE, CABLE = "swtb", "swtv"
+"""Begin the names of devices."""
+SUBNET = "10.231"
+LAB = 255
+"""Number of the network outside the cluster."""
+LAB_ADDRESS = f"{SUBNET}.{LAB}.1"
+"""Of the host, as the lab sees it."""
+LOCK = Path("/run/lock/sweep-cluster-test")
+TICK = 0.3
+
+
+class ContainerError(RuntimeError):
+    """A container ended, or did not become well."""
+
+
+@dataclass
+class Container:
+    """One container: a service of which there may be several."""
+
+    name: str
+    service: Service
+    addresses: Mapping[str, str]
+    """By network."""
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    @property
+    def netns(self) -> str:
+        return PREFIX + self.name
+
+    @property
+    def address(self) -> str:
+        """Of its last network, which leads to other services."""
+        return list(self.addresses.values())[-1]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**image(self.service.image).environment, **self.service.environment}
+
+    @property
+    def user(self) -> str:
+        return self.service.user or image(self.service.image).user
+
+    @property
+    def words(self) -> list[str]:
+        """What Docker would run: the entry point and the command."""
+        own = self.service.entrypoint
+        entrypoint = image(self.service.image).entrypoint if own is None else own
+        init = ("tini", "--") if self.service.init else ()
+        return [*init, *entrypoint, *(self.service.command or ())]
+
+    @property
+    def pid(self) -> int:
+        """Of its first process, as the host sees it."""
+        assert self.process is not None
+        [first] = psutil.Process(self.process.pid).children()
+        return int(first.pid)
+
+    @property
+    def privileges(self) -> list[str]:
+        none = ["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+        return none if self.service.no_privileges else []
+
+
+class Cluster:
+    """The containers of a deployment.
+
+    Args:
+        deployment: what the file says.
+        profiles: those that are asked for.
+        folder: for volumes and logs.
+    """
+
+    def __init__(self, deployment: Deployment, profiles: Sequence[str], folder: Path) -> None:
+        self.folder = folder
+        self.networks = {name: number for number, name in enumerate(deployment.networks)}
+        self.outward = deployment.networks
+        self.containers: dict[str, Container] = {}
+        for service in deployment.services.values():
+            if not service.profiles or set(service.profiles) & set(profiles):
+                self._plan(service)
+        self._relays: list[Relay] = []
+
+    def up(self) -> None:
+        """Start all, each when what it needs is well, and wait until all are well.
+
+        Raises:
+            ContainerError: one is not.
+        """
+        self._lay_network()
+        for container in self.containers.values():
+            self._connect(container)
+        well: set[str] = set()
+        starting: dict[str, float] = {}
+        while len(well) < len(self.containers):
+            for name, container in self.containers.items():
+                needed = {other.name for need in container.service.needs for other in self.of(need)}
+                if name not in starting and needed <= well:
+                    self.start(container)
+                    starting[name] = time.monotonic()
+                elif name in starting and name not in well and self.check(container, starting[name]):
+                    well.add(name)
+            time.sleep(TICK)
+        for container in self.containers.values():
+            for port in container.service.ports:
+                target = (container.address, port.target)
+                self._relays.append(Relay((port.address, port.published), target))
+
+    def down(self) -> None:
+        """End all, whatever they do, and take the network away."""
+        for relay in self._relays:
+            relay.close()
+        for container in self.containers.values():
+            self.kill(container)
+        clear()
+
+    def of(self, service: str) -> list[Container]:
+        """Return the containers of a service."""
+        return [one for one in self.containers.values() if one.service.name == service]
+
+    def one(self, service: str) -> Container:
+        """Return the only container of a service."""
+        [container] = self.of(service)
+        return container
+
+    def start(self, container: Container) -> None:
+        """Start a container anew, with what is in its volumes."""
+        self._write_settings(container)
+        script = Path(__file__).with_name("container.sh")
+        with container.log.open("ab") as log:
+            container.log.chmod(0o666)  # /dev/stdout is opened again by its name
+            container.process = subprocess.Popen(
+                [
+                    *("nsenter", f"--net=/run/netns/{container.netns}"),
+                    *("unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"),
+                    *("--propagation=private", str(script), str(container.folder)),
+                    *container.words,
+                ],
+                env=container.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def check(self, container: Container, since: float) -> bool:
+        """Tell whether a container is well.
+
+        Args:
+            container: that runs.
+            since: when it was started, by the monotonic clock.
+
+        Raises:
+            ContainerError: it has ended, or had time enough.
+        """
+        assert container.process is not None
+        health = container.service.health
+        if container.process.poll() is not None:
+            raise ContainerError(f"{container.name} has ended\n{tail(container.log)}")
+        with suppress(subprocess.TimeoutExpired, psutil.Error, ValueError):
+            if self.run(container, health.test, timeout=health.timeout).returncode == 0:
+                return True
+        if time.monotonic() - since > health.patience:
+            raise ContainerError(f"{container.name} is not well\n{tail(container.log)}")
+        return False
+
+    def wait(self, container: Container) -> None:
+        """Wait until a container that was started is well."""
+        since = time.monotonic()
+        while not self.check(container, since):
+            time.sleep(TICK)
+
+    def run(
+        self,
+        container: Container,
+        words: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        timeout: float = 60,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in a container, as ``docker exec`` does.
+
+        Args:
+            container: that runs.
+            words: of the command.
+            environment: beside the container's; an empty value takes a variable away.
+            timeout: in seconds.
+        """
+        uid, gid = ids(container.user)
+        variables = {**container.environment, **(environment or {})}
+        return subprocess.run(
+            [
+                *("nsenter", f"--target={container.pid}", "--mount", "--uts", "--ipc", "--net"),
+                *("--pid", "setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"),
+                *container.privileges,
+                *words,
+            ],
+            env={key: value for key, value in variables.items() if value},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    def stop(self, container: Container) -> int:
+        """End a container as ``docker stop`` does, and return how its command ended."""
+        assert container.process is not None
+        os.kill(container.pid, signal.SIGTERM)
+        return container.process.wait(container.service.stop_seconds)
+
+    def kill(self, container: Container) -> None:
+        """End every process of a container at once, as if its machine were gone."""
+        if container.process is not None and container.process.poll() is None:
+            with suppress(ValueError, psutil.Error):
+                os.kill(container.pid, signal.SIGKILL)
+            container.process.kill()
+            container.process.wait(10)
+
+    def volume(self, name: str) -> Path:
+        """Return where a named volume lies on the host."""
+        return self.folder / "volumes" / name
+
+    def memory(self) -> dict[str, int]:
+        """Return the bytes of each container: its processes', shared ones in equal parts."""
+        return {
+            one.name: sum(
+                process.memory_full_info().pss
+                for process in psutil.Process(one.pid).children(recursive=True)
+            )
+            for one in self.containers.values()
+            if one.process is not None and one.process.poll() is None
+        }
+
+    def _plan(self, service: Service) -> None:
+        for number in range(1, service.replicas + 1):
+            name = f"{service.name}-{number}"
+            host = len(self.containers) + 2
+            addresses = {
+                network: f"{SUBNET}.{self.networks[network]}.{host}" for network in service.networks
+            }
+            folder = self.folder / name
+            (folder / "layer").mkdir(parents=True)
+            self.containers[name] = Container(name, service, addresses, folder)
+
+    def _lay_network(self) -> None:
+        for number in [*self.networks.values(), LAB]:
+            bridge = f"{BRIDGE}{number}"
+            _ip("link", "add", bridge, "type", "bridge")
+            _ip("address", "add", f"{SUBNET}.{number}.1/24", "dev", bridge)
+            _ip("link", "set", bridge, "up")
+
+    def _connect(self, container: Container) -> None:
+        _ip("netns", "add", container.netns)
+        _ip("-n", container.netns, "link", "set", "lo", "up")
+        for order, (network, address) in enumerate(container.addresses.items()):
+            number = self.networks[network]
+            cable = f"{CABLE}{number}n{address.rpartition('.')[2]}"
+            device = f"eth{order}"
+            _ip("link", "add", cable, "type", "veth", "peer", "name", device, "netns", container.netns)
+            _ip("link", "set", cable, "master", f"{BRIDGE}{number}", "up")
+            _ip("-n", container.netns, "address", "add", f"{address}/24", "dev", device)
+            _ip("-n", container.netns, "link", "set", device, "up")
+            if self.outward[network]:
+                gateway = f"{SUBNET}.{number}.1"
+                _ip("-n", container.netns, "route", "add", "default", "via", gateway)
+
+    def _write_settings(self, container: Container) -> None:
+        service, folder = container.service, container.folder
+        uid, gid = ids(container.user)
+        home = f"/home/{OURS}" if container.user == OURS else "/"
+        words = {
+            "host": container.name,
+            "shm_size": service.shm_size,
+            "read_only": "yes" if service.read_only else "no",
+            "uid": str(uid),
+            "gid": str(gid),
+            "home": home,
+        }
+        lists = {
+            "trees": [str(ROOT), sys.prefix, sys.base_prefix],
+            "fresh": ["/tmp", "/run"],
+            "binds": [*self._binds(container)],
+            "tmpfs": [f"{path}|{options}" for path, options in service.tmpfs.items()],
+            "privileges": container.privileges,
+        }
+        text = [f"{key}={shlex.quote(value)}" for key, value in words.items()]
+        text += [f"{key}=({shlex.join(values)})" for key, values in lists.items()]
+        (folder / "settings").write_text("\n".join(text) + "\n")
+        (folder / "hosts").write_text("\n".join(self._hosts(container)) + "\n")
+        (folder / "passwd").write_text("\n".join(_accounts(home, uid, gid)) + "\n")
+
+    def _binds(self, container: Container) -> Iterator[str]:
+        owners = image(container.service.image).folders
+        for volume in container.service.volumes:
+            source = self.volume(volume.source) if volume.named else ROOT / volume.source
+            if volume.named and not source.exists():
+                source.mkdir(parents=True)
+                os.chown(source, *ids(owners[volume.target]))
+            yield f"{source}|{volume.target}|{'ro' if volume.read_only else 'rw'}"
+        for number, (target, text) in enumerate(container.service.configs.items()):
+            source = container.folder / f"config-{number}"
+            source.write_text(text)
+            source.chmod(0o444)
+            yield f"{source}|{target}|ro"
+
+    def _hosts(self, container: Container) -> Iterator[str]:
+        yield "127.0.0.1 localhost"
+        for other in self.containers.values():
+            for network in set(other.addresses) & set(container.addresses):
+                yield f"{other.addresses[network]} {other.service.name} {other.name}"
+
+
+class Relay:
+    """A published port: passes connections to a port of the host on to a container.
+
+    Args:
+        listen: address and port on the host.
+        target: address and port of the container, which may come and go.
+    """
+
+    def __init__(self, listen: tuple[str, int], target: tuple[str, int]) -> None:
+        self.target = target
+        self._server = socket.create_server(listen)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        with suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # it was closed
+            while True:
+                client, _ = self._server.accept()
+                threading.Thread(target=self._pass, args=(client,), daemon=True).start()
+
+    def _pass(self, client: socket.socket) -> None:
+        with client:
+            try:
+                server = socket.create_connection(self.target, timeout=5)
+            except OSError:
+                return
+            server.settimeout(None)
+            with server:
+                back = threading.Thread(target=_pump, args=(server, client), daemon=True)
+                back.start()
+                _pump(client, server)
+                back.join()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let one cluster at a time be on this machine, and clear away what a killed one left."""
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        clear()
+        yield
+
+
+def clear() -> None:
+    """End and remove all that has a name of this module's."""
+    spaces = [line.split()[0] for line in _ip("netns", "list").splitlines() if line]
+    for space in spaces:
+        if space.startswith(PREFIX):
+            for pid in _ip("netns", "pids", space).split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            _ip("netns", "delete", space)
+    for device in os.listdir("/sys/class/net"):
+        if device.startswith((BRIDGE, CABLE)):
+            with suppress(subprocess.CalledProcessError):  # one end of a cable takes the other along
+                _ip("link", "delete", device)
+
+
+def why_not() -> str:
+    """Return why no cluster can be run on this machine; nothing if one can."""
+    if os.geteuid() != 0:
+        return "only root may make namespaces"
+    programs = ("ip", "nsenter", "unshare", "setpriv", "tini", "wget", "curl")
+    missing = [name for name in programs if shutil.which(name) is None]
+    for tag in ("postgres", "chrislusf/seaweedfs", "nginx"):
+        missing += [str(path) for path in image(tag).needs if not path.exists()]
+    if missing:
+        return f"{', '.join(missing)}: not here; .ci/run says what to install"
+    probe = "mount -t tmpfs tmpfs /mnt && mkdir /mnt/u /mnt/w /mnt/r && " + (
+        "mount -t overlay -o lowerdir=/,upperdir=/mnt/u,workdir=/mnt/w overlay /mnt/r"
+    )
+    made = subprocess.run(
+        ["unshare", "--mount", "--net", "--pid", "--fork", "sh", "-c", probe],
+        capture_output=True,
+        text=True,
+    )
+    return made.stderr.strip().replace("\n", "; ")
+
+
+def tail(log: Path, lines: int = 40) -> str:
+    """Return the end of a log."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _accounts(home: str, uid: int, gid: int) -> Iterable[str]:
+    others = [line for line in pwd.getpwall() if line.pw_uid != uid or home == "/"]
+    if home != "/":
+        yield f"{OURS}:x:{uid}:{gid}::{home}:/bin/sh"
+    for entry in others:
+        yield f"{entry.pw_name}:x:{entry.pw_uid}:{entry.pw_gid}::{entry.pw_dir}:{entry.pw_shell}"
+
+
+def _ip(*words: str) -> str:
+    done = subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+    return done.stdout
