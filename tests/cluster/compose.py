@@ -115,12 +115,9 @@ def read(variables: Mapping[str, str]) -> Deployment:
     """
     document = _filled(raw(), variables)
     configs = {name: config["content"] for name, config in document["configs"].items()}
-    services = {
-        name: _service(name, body, configs) for name, body in document["services"].items()
-    }
+    services = {name: _service(name, body, configs) for name, body in document["services"].items()}
     networks = {
-        name: not (body or {}).get("internal", False)
-        for name, body in document["networks"].items()
+        name: not (body or {}).get("internal", False) for name, body in document["networks"].items()
     }
     return Deployment(services, networks)
 
@@ -145,7 +142,9 @@ def seconds(text: str) -> float:
     parts = re.findall(r"(\d+)(h|ms|m|s)", text)
     if not parts or "".join(map("".join, parts)) != text:
         raise ComposeError(f"not a duration: {text}")
-    return sum(int(number) * {"h": 3600, "m": 60, "s": 1, "ms": 1e-3}[unit] for number, unit in parts)
+    return sum(
+        int(number) * {"h": 3600, "m": 60, "s": 1, "ms": 1e-3}[unit] for number, unit in parts
+    )
 
 
 def _filled(node: Any, variables: Mapping[str, str]) -> Any:

@@ -26,7 +26,7 @@ from pathlib import Path
 import psutil
 
 from tests.cluster.compose import ROOT, Deployment, Service
-from tests.cluster.images import OURS, ids, image
+from tests.cluster.images import OURS, SYSTEM_PATH, ids, image
 
 PREFIX = "sweep-test-"
 """Of the names of network namespaces."""
@@ -37,6 +37,8 @@ LAB = 255
 """Number of the network outside the cluster."""
 LAB_ADDRESS = f"{SUBNET}.{LAB}.1"
 """Of the host, as the lab sees it."""
+LAPTOP = PREFIX + "laptop"
+"""Name of the network namespace of somebody in the lab."""
 LOCK = Path("/run/lock/sweep-cluster-test")
 TICK = 0.3
 
@@ -125,7 +127,13 @@ class Cluster:
         """
         self._lay_network()
         for container in self.containers.values():
-            self._connect(container)
+            _ip("netns", "add", container.netns)
+            for order, (network, address) in enumerate(container.addresses.items()):
+                number = self.networks[network]
+                _plug(container.netns, f"eth{order}", number, address)
+                if self.outward[network]:
+                    gateway = f"{SUBNET}.{number}.1"
+                    _ip("-n", container.netns, "route", "add", "default", "via", gateway)
         well: set[str] = set()
         starting: dict[str, float] = {}
         while len(well) < len(self.containers):
@@ -134,7 +142,9 @@ class Cluster:
                 if name not in starting and needed <= well:
                     self.start(container)
                     starting[name] = time.monotonic()
-                elif name in starting and name not in well and self.check(container, starting[name]):
+                elif (
+                    name in starting and name not in well and self.check(container, starting[name])
+                ):
                     well.add(name)
             time.sleep(TICK)
         for container in self.containers.values():
@@ -239,6 +249,20 @@ class Cluster:
             timeout=timeout,
         )
 
+    def run_outside(
+        self, words: Sequence[str], environment: Mapping[str, str], *, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command on the laptop of somebody in the lab, who reaches published ports alone."""
+        return subprocess.run(
+            ["nsenter", f"--net=/run/netns/{LAPTOP}", *words],
+            env={"PATH": f"{sys.prefix}/bin:{SYSTEM_PATH}", "HOME": "/tmp", **environment},
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
     def stop(self, container: Container) -> int:
         """End a container as ``docker stop`` does, and return how its command ended."""
         assert container.process is not None
@@ -285,21 +309,8 @@ class Cluster:
             _ip("link", "add", bridge, "type", "bridge")
             _ip("address", "add", f"{SUBNET}.{number}.1/24", "dev", bridge)
             _ip("link", "set", bridge, "up")
-
-    def _connect(self, container: Container) -> None:
-        _ip("netns", "add", container.netns)
-        _ip("-n", container.netns, "link", "set", "lo", "up")
-        for order, (network, address) in enumerate(container.addresses.items()):
-            number = self.networks[network]
-            cable = f"{CABLE}{number}n{address.rpartition('.')[2]}"
-            device = f"eth{order}"
-            _ip("link", "add", cable, "type", "veth", "peer", "name", device, "netns", container.netns)
-            _ip("link", "set", cable, "master", f"{BRIDGE}{number}", "up")
-            _ip("-n", container.netns, "address", "add", f"{address}/24", "dev", device)
-            _ip("-n", container.netns, "link", "set", device, "up")
-            if self.outward[network]:
-                gateway = f"{SUBNET}.{number}.1"
-                _ip("-n", container.netns, "route", "add", "default", "via", gateway)
+        _ip("netns", "add", LAPTOP)
+        _plug(LAPTOP, "eth0", LAB, f"{SUBNET}.{LAB}.2")
 
     def _write_settings(self, container: Container) -> None:
         service, folder = container.service, container.folder
@@ -414,7 +425,9 @@ def clear() -> None:
             _ip("netns", "delete", space)
     for device in os.listdir("/sys/class/net"):
         if device.startswith((BRIDGE, CABLE)):
-            with suppress(subprocess.CalledProcessError):  # one end of a cable takes the other along
+            with suppress(
+                subprocess.CalledProcessError
+            ):  # one end of a cable takes the other along
                 _ip("link", "delete", device)
 
 
@@ -450,6 +463,16 @@ def _accounts(home: str, uid: int, gid: int) -> Iterable[str]:
         yield f"{OURS}:x:{uid}:{gid}::{home}:/bin/sh"
     for entry in others:
         yield f"{entry.pw_name}:x:{entry.pw_uid}:{entry.pw_gid}::{entry.pw_dir}:{entry.pw_shell}"
+
+
+def _plug(netns: str, device: str, network: int, address: str) -> None:
+    """Connect a network namespace to a bridge."""
+    cable = f"{CABLE}{network}n{address.rpartition('.')[2]}"
+    _ip("link", "add", cable, "type", "veth", "peer", "name", device, "netns", netns)
+    _ip("link", "set", cable, "master", f"{BRIDGE}{network}", "up")
+    _ip("-n", netns, "address", "add", f"{address}/24", "dev", device)
+    _ip("-n", netns, "link", "set", device, "up")
+    _ip("-n", netns, "link", "set", "lo", "up")
 
 
 def _ip(*words: str) -> str:

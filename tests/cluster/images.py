@@ -91,7 +91,9 @@ def _ours() -> Image:
     [variables] = re.findall(r"^ENV (.+)$", last_stage, re.MULTILINE)
     environment = dict(word.split("=", 1) for word in shlex.split(variables))
     [user] = re.findall(r"^USER (\S+)$", last_stage, re.MULTILINE)
-    [folders] = re.findall(r"install --directory --owner=sweep --group=sweep (.+)$", last_stage, re.M)
+    [folders] = re.findall(
+        r"install --directory --owner=sweep --group=sweep (.+)$", last_stage, re.M
+    )
     environment |= {
         "PATH": f"{sys.prefix}/bin:{SYSTEM_PATH}",
         "PYTHONPATH": str(ROOT),  # the package is installed in the image

@@ -1,0 +1,267 @@
+"""Every service of the deployment refuses who has no password, key or token, and takes who has."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+from tests.cluster.conftest import DASHBOARD, DASHBOARD_TLS, MLFLOW, MLFLOW_TLS, Lab
+
+SUBMISSION = {"entrypoint": "touch /tmp/submitted"}
+WRONG = "0" * 32
+
+PG = """
+import sys, pg8000.native
+pg8000.native.Connection("mlflow", host="postgres", database="mlflow", password=sys.argv[1] or None)
+"""
+S3 = """
+import sys, boto3
+keys = dict(zip(("aws_access_key_id", "aws_secret_access_key"), sys.argv[1:], strict=True))
+boto3.client("s3", endpoint_url="http://objects:8333", **keys).list_buckets()
+"""
+RAY = """
+import ray, sys
+ray.init(sys.argv[1], log_to_driver=False)
+ray.get(ray.remote(lambda: 1).remote())
+"""
+
+
+def get(lab: Lab, url: str, **more: Any) -> requests.Response:
+    return requests.get(url, timeout=20, verify=str(lab.certificate), **more)
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.mark.parametrize("server", [MLFLOW, MLFLOW_TLS])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/version",
+        "/metrics",
+        "/api/2.0/mlflow/experiments/search?max_results=1",
+        "/api/2.0/mlflow-artifacts/artifacts",
+        "/ajax-api/2.0/mlflow/users/current",
+        "/graphql",
+    ],
+)
+def test_mlflow_asks_for_a_password(lab: Lab, server: str, path: str) -> None:
+    assert get(lab, server + path).status_code == 401
+    assert get(lab, server + path, auth=("admin", WRONG)).status_code == 401
+
+
+@pytest.mark.parametrize("server", [MLFLOW, MLFLOW_TLS])
+def test_mlflow_takes_the_password(lab: Lab, server: str) -> None:
+    search = f"{server}/api/2.0/mlflow/experiments/search?max_results=1"
+    assert get(lab, search, auth=lab.login).json()["experiments"]
+    assert "<title>" in get(lab, server, auth=lab.login).text
+
+
+@pytest.mark.parametrize("server", [MLFLOW, MLFLOW_TLS])
+def test_mlflow_takes_nothing_without_a_password(lab: Lab, server: str) -> None:
+    experiment, artifact = {"name": "intruder"}, "/api/2.0/mlflow-artifacts/artifacts/intruder.txt"
+    for login, code in ((None, 401), (("admin", WRONG), 401)):
+        create = requests.post(
+            f"{server}/api/2.0/mlflow/experiments/create",
+            json=experiment,
+            auth=login,
+            timeout=20,
+            verify=str(lab.certificate),
+        )
+        upload = requests.put(
+            server + artifact, data=b"x", auth=login, timeout=20, verify=str(lab.certificate)
+        )
+        assert (create.status_code, upload.status_code) == (code, code)
+
+
+def test_the_user_interface_of_mlflow_works_through_the_proxy(lab: Lab) -> None:
+    """A browser sends the page's origin with a request of a script, and MLflow checks it."""
+    search = f"{MLFLOW_TLS}/ajax-api/2.0/mlflow/experiments/search"
+    body = {"max_results": 1}
+    codes = [
+        requests.post(
+            search,
+            json=body,
+            headers={"Origin": origin},
+            auth=lab.login,
+            timeout=20,
+            verify=str(lab.certificate),
+        ).status_code
+        for origin in (MLFLOW_TLS, "https://elsewhere.example")
+    ]
+    assert codes == [200, 403]
+
+
+def test_mlflow_answers_no_other_name_than_its_own(lab: Lab) -> None:
+    rebound = get(lab, MLFLOW + "/version", headers={"Host": "evil.example"}, auth=lab.login)
+    assert rebound.status_code == 403
+
+
+@pytest.mark.parametrize("server", [MLFLOW, MLFLOW_TLS])
+def test_health_is_open_and_says_nothing_else(lab: Lab, server: str) -> None:
+    assert get(lab, server + "/health").text == "OK"
+
+
+@pytest.mark.parametrize("server", [DASHBOARD, DASHBOARD_TLS])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/version",
+        "/api/jobs/",
+        "/nodes?view=summary",
+        "/api/v0/actors",
+        "/logs/",
+        "/api/cluster_status",
+    ],
+)
+def test_ray_asks_for_a_token(lab: Lab, server: str, path: str) -> None:
+    assert get(lab, server + path).status_code == 401
+    assert get(lab, server + path, headers=bearer(WRONG)).status_code == 403
+
+
+@pytest.mark.parametrize("server", [DASHBOARD, DASHBOARD_TLS])
+def test_ray_takes_the_token(lab: Lab, server: str) -> None:
+    answer = get(lab, server + "/api/version", headers=bearer(lab.token))
+    assert answer.json()["ray_version"]
+
+
+@pytest.mark.parametrize("server", [DASHBOARD, DASHBOARD_TLS])
+def test_ray_runs_nothing_without_a_token(lab: Lab, server: str) -> None:
+    codes = [
+        requests.post(
+            server + "/api/jobs/",
+            json=SUBMISSION,
+            headers=headers,
+            timeout=20,
+            verify=str(lab.certificate),
+        ).status_code
+        for headers in ({}, bearer(WRONG))
+    ]
+    assert codes == [401, 403]
+    assert get(lab, DASHBOARD + "/api/jobs/", headers=bearer(lab.token)).json() == []
+
+
+@pytest.mark.parametrize("address", ["ray-head:6379", "ray://ray-head:10001"])
+@pytest.mark.parametrize("token", ["", WRONG])
+def test_a_node_without_the_token_does_not_get_into_the_cluster(
+    lab: Lab, address: str, token: str
+) -> None:
+    variables = {"RAY_AUTH_TOKEN": token, "RAY_AUTH_MODE": "token" if token else "disabled"}
+    done = lab.cluster.run(
+        lab.cluster.of("worker-cpu")[0],
+        ["timeout", "60", "python", "-c", RAY, address],
+        environment=variables,
+        timeout=90,
+    )
+    assert done.returncode not in (0, 124), done.stderr
+    assert "uthenticat" in done.stderr
+
+
+@pytest.mark.parametrize("password", ["", WRONG])
+def test_postgresql_asks_for_a_password(lab: Lab, password: str) -> None:
+    done = lab.cluster.run(lab.cluster.one("mlflow"), ["python", "-c", PG, password])
+    assert done.returncode == 1
+    assert "password" in done.stderr
+    right = lab.variables["POSTGRES_PASSWORD"]
+    assert lab.cluster.run(lab.cluster.one("mlflow"), ["python", "-c", PG, right]).returncode == 0
+
+
+def test_the_object_store_asks_for_keys(lab: Lab) -> None:
+    mlflow = lab.cluster.one("mlflow")
+    anonymous = lab.cluster.run(
+        mlflow, ["curl", "--silent", "--write-out", "%{http_code}", "http://objects:8333/mlflow"]
+    )
+    assert anonymous.stdout.endswith("403")
+    key, secret = lab.variables["S3_ACCESS_KEY"], lab.variables["S3_SECRET_KEY"]
+    for keys, code in (((key, WRONG), 1), ((WRONG, secret), 1), ((key, secret), 0)):
+        done = lab.cluster.run(mlflow, ["python", "-c", S3, *keys])
+        assert done.returncode == code, done.stderr
+
+
+def test_trials_reach_neither_the_database_nor_the_object_store(lab: Lab) -> None:
+    code = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)"
+    worker = lab.cluster.of("worker-cpu")[0]
+    for service, port in (("postgres", 5432), ("objects", 8333)):
+        for host in (service, lab.cluster.one(service).address):
+            done = lab.cluster.run(worker, ["python", "-c", code, host, str(port)])
+            assert done.returncode == 1
+
+
+def test_the_lab_reaches_published_ports_alone(lab: Lab) -> None:
+    """Seen from a laptop: what listens in each container, and what of that it can connect to."""
+    code = """
+import json, socket, sys
+reached = []
+for host, port in json.loads(sys.argv[1]):
+    try:
+        socket.create_connection((host, port), 1).close()
+        reached.append([host, port])
+    except OSError:
+        pass
+print(json.dumps(reached))
+"""
+    inside = [
+        [container.address, port]
+        for container in lab.cluster.containers.values()
+        for port in listening(container.pid)
+    ]
+    assert len(inside) > 10
+    tried = [*inside, [MLFLOW.split("/")[2].split(":")[0], 5000]]
+    done = lab.cluster.run_outside(["python", "-c", code, json.dumps(tried)], {})
+    assert json.loads(done.stdout) == tried[-1:], done.stderr
+
+
+def test_the_object_store_listens_to_the_network_for_s3_alone(lab: Lab) -> None:
+    assert listening(lab.cluster.one("objects").pid, outward=True) == [8333, 18333]
+
+
+def test_no_process_shows_a_secret_in_its_command_line(lab: Lab) -> None:
+    lines = [
+        " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])
+    ]
+    assert any("--app-name=basic-auth" in line for line in lines)
+    assert not [line for line in lines for secret in lab.secrets if secret in line]
+
+
+def test_no_log_shows_a_secret(lab: Lab) -> None:
+    logs = {name: one.log.read_text() for name, one in lab.cluster.containers.items()}
+    assert "Uvicorn running" in logs["mlflow-1"]
+    shown = {name for name, text in logs.items() for secret in lab.secrets if secret in text}
+    assert shown == set()
+
+
+def test_no_process_of_a_container_has_privileges(lab: Lab) -> None:
+    for container in lab.cluster.containers.values():
+        for process in [
+            psutil.Process(container.pid),
+            *psutil.Process(container.pid).children(True),
+        ]:
+            status = dict(
+                line.split(":\t", 1)
+                for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
+                if ":\t" in line
+            )
+            assert int(status["Uid"].split()[0]) != 0
+            assert int(status["CapBnd"], 16) == 0
+            assert status["NoNewPrivs"] == "1"
+
+
+def listening(pid: int, *, outward: bool = False) -> list[int]:
+    """Return the TCP ports that a container listens on; ``outward``, those not on loopback alone."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            local, state = line.split()[1], line.split()[3]
+            address, port = local.split(":")
+            loopback = address.endswith("0100007F")
+            if state == "0A" and not (outward and loopback):
+                found.add(int(port, 16))
+    return sorted(found)
