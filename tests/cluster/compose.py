@@ -20,8 +20,7 @@ COMPOSE_FILE = ROOT / "docker-compose.yml"
 VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)(?:(:-|:\?)((?:[^{}]|\{[^{}]*\})*))?\})")
 
 ACTED_ON = frozenset(
-    """image user init read_only networks ports depends_on entrypoint command environment volumes
-    tmpfs configs shm_size stop_grace_period healthcheck profiles deploy cap_drop security_opt""".split()
+    ["image", "user", "init", "read_only", "networks", "ports", "depends_on", "entrypoint", "command", "environment", "volumes", "tmpfs", "configs", "shm_size", "stop_grace_period", "healthcheck", "profiles", "deploy", "cap_drop", "security_opt"]
 )
 FOR_DOCKER_ALONE = frozenset({"build", "restart"})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,8 @@ def test_the_user_interface_of_mlflow_works_through_the_proxy(lab: Lab) -> None:
 
 
 def test_mlflow_answers_no_other_name_than_its_own(lab: Lab) -> None:
-    rebound = get(lab, MLFLOW + "/version", headers={"Host": "evil.example"}, auth=lab.login)
+    search = MLFLOW + "/api/2.0/mlflow/experiments/search?max_results=1"
+    rebound = get(lab, search, headers={"Host": "evil.example"}, auth=lab.login)
     assert rebound.status_code == 403
 
 
@@ -149,20 +150,19 @@ def test_ray_runs_nothing_without_a_token(lab: Lab, server: str) -> None:
     assert get(lab, DASHBOARD + "/api/jobs/", headers=bearer(lab.token)).json() == []
 
 
-@pytest.mark.parametrize("address", ["ray-head:6379", "ray://ray-head:10001"])
-@pytest.mark.parametrize("token", ["", WRONG])
-def test_a_node_without_the_token_does_not_get_into_the_cluster(
-    lab: Lab, address: str, token: str
-) -> None:
-    variables = {"RAY_AUTH_TOKEN": token, "RAY_AUTH_MODE": "token" if token else "disabled"}
-    done = lab.cluster.run(
-        lab.cluster.of("worker-cpu")[0],
-        ["timeout", "60", "python", "-c", RAY, address],
-        environment=variables,
-        timeout=90,
-    )
-    assert done.returncode not in (0, 124), done.stderr
-    assert "uthenticat" in done.stderr
+def test_a_process_without_the_token_does_not_get_into_the_cluster(lab: Lab) -> None:
+    def joined(token: str) -> tuple[int, str]:
+        variables = {"RAY_AUTH_TOKEN": token, "RAY_AUTH_MODE": "token" if token else "disabled"}
+        worker, words = lab.cluster.of("worker-cpu")[0], ["python", "-c", RAY, "ray-head:6379"]
+        done = lab.cluster.run(worker, words, environment=variables, timeout=180)
+        return done.returncode, done.stderr
+
+    with ThreadPoolExecutor() as threads:
+        [nothing, wrong, right] = threads.map(joined, ["", WRONG, lab.token])
+    for code, said in (nothing, wrong):
+        assert code == 1
+        assert "uthenticat" in said
+    assert right[0] == 0, right[1]
 
 
 @pytest.mark.parametrize("password", ["", WRONG])
@@ -234,7 +234,9 @@ def test_no_process_shows_a_secret_in_its_command_line(lab: Lab) -> None:
 def test_no_log_shows_a_secret(lab: Lab) -> None:
     logs = {name: one.log.read_text() for name, one in lab.cluster.containers.items()}
     assert "Uvicorn running" in logs["mlflow-1"]
-    shown = {name for name, text in logs.items() for secret in lab.secrets if secret in text}
+    names = {lab.variables["S3_ACCESS_KEY"]}  # a name that is told, the secret is the other one
+    hidden = set(lab.secrets) - names
+    shown = {name for name, text in logs.items() for secret in hidden if secret in text}
     assert shown == set()
 
 
@@ -255,7 +257,7 @@ def test_no_process_of_a_container_has_privileges(lab: Lab) -> None:
 
 
 def listening(pid: int, *, outward: bool = False) -> list[int]:
-    """Return the TCP ports that a container listens on; ``outward``, those not on loopback alone."""
+    """Return the TCP ports of a container; ``outward``, those that are not on loopback alone."""
     found = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
