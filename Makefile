@@ -9,7 +9,8 @@ run: $(STAMP)  ## the quickstart sweep on real data, and its report
 	$(BIN)/sweep report quickstart
 
 test: lint  ## lint, types, layers and all tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/cluster
+	$(BIN)/python -m pytest tests/cluster  # one after the other: they share a cluster
 
 lint: $(STAMP)
 	$(BIN)/ruff check
@@ -27,6 +28,9 @@ bench: $(STAMP)  ## ratios measured side by side in one run
 lock: $(STAMP)  ## pin the newest versions that pyproject.toml allows, with hashes
 	$(BIN)/uv pip compile pyproject.toml --extra server --group dev --universal --generate-hashes \
 		--no-emit-index-url --no-header --upgrade --quiet --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra server --universal --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate --upgrade --quiet \
+		--constraint requirements.lock --output-file deploy/requirements.lock
 
 clean:
 	rm -rf .venv

@@ -1,7 +1,7 @@
-"""Reads docker-compose.yml as Compose does, as far as the file goes; what it does not know, it refuses.
+"""Reads docker-compose.yml as Compose does, as far as the file goes.
 
-So that nothing in the file is passed over in silence: a key that is new there must be understood
-here first.
+What is not known here is refused, so that nothing in the file is passed over in silence: a key that
+is new there must be understood here first.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ COMPOSE_FILE = ROOT / "docker-compose.yml"
 
 VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)(?:(:-|:\?)((?:[^{}]|\{[^{}]*\})*))?\})")
 
-ACTED_ON = frozenset(
-    ["image", "user", "init", "read_only", "networks", "ports", "depends_on", "entrypoint", "command", "environment", "volumes", "tmpfs", "configs", "shm_size", "stop_grace_period", "healthcheck", "profiles", "deploy", "cap_drop", "security_opt"]
-)
-FOR_DOCKER_ALONE = frozenset({"build", "restart"})
+ACTED_ON = {
+    *("image", "entrypoint", "command", "environment", "user", "init", "read_only", "cap_drop"),
+    *("security_opt", "networks", "ports", "depends_on", "volumes", "tmpfs", "configs", "shm_size"),
+    *("stop_grace_period", "healthcheck", "profiles", "deploy"),
+}
+FOR_DOCKER_ALONE = {"build", "restart"}
 
 
 class ComposeError(ValueError):

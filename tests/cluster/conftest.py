@@ -47,6 +47,7 @@ class Lab:
         return [self.variables[name] for name in SECRETS]
 
 
+PROFILES = {"cpu", "tls"}
 SECRETS = (
     "POSTGRES_PASSWORD",
     "S3_ACCESS_KEY",
@@ -78,7 +79,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         "SHM_SIZE": "256mb",
     }
     with alone():
-        cluster = Cluster(compose.read(variables), ["cpu", "tls"], folder)
+        cluster = Cluster(compose.read(variables), PROFILES, folder)
         try:
             cluster.up()
             yield Lab(cluster, variables, certificate)

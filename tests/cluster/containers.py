@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +109,7 @@ class Cluster:
         folder: for volumes and logs.
     """
 
-    def __init__(self, deployment: Deployment, profiles: Sequence[str], folder: Path) -> None:
+    def __init__(self, deployment: Deployment, profiles: Collection[str], folder: Path) -> None:
         self.folder = folder
         self.networks = {name: number for number, name in enumerate(deployment.networks)}
         self.outward = deployment.networks
@@ -423,7 +423,7 @@ def clear() -> None:
                 with suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
             _ip("netns", "delete", space)
-    for device in os.listdir("/sys/class/net"):
+    for device in [path.name for path in Path("/sys/class/net").iterdir()]:
         if device.startswith((BRIDGE, CABLE)):
             with suppress(
                 subprocess.CalledProcessError

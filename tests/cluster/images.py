@@ -1,7 +1,7 @@
 """What stands in for the images of the Compose file where there is no Docker.
 
-The same programs in other packages: Debian's PostgreSQL 15 and nginx, the SeaweedFS of PyPI, and the
-environment that the tests run in for our own image, whose settings are read from its Dockerfile.
+The same programs in other packages: Debian's PostgreSQL 15 and nginx, the SeaweedFS of PyPI. For
+our own image the environment that the tests run in, with the settings of its Dockerfile.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,22 @@ import sys, boto3
 keys = dict(zip(("aws_access_key_id", "aws_secret_access_key"), sys.argv[1:], strict=True))
 boto3.client("s3", endpoint_url="http://objects:8333", **keys).list_buckets()
 """
-RAY = """
-import ray, sys
-ray.init(sys.argv[1], log_to_driver=False)
-ray.get(ray.remote(lambda: 1).remote())
+GRPC = """
+import grpc, json, sys
+
+calls, tokens = json.loads(sys.argv[1])
+codes = []
+for address, method in calls:
+    with grpc.insecure_channel(address) as channel:
+        for token in tokens:
+            metadata = [("authorization", f"Bearer {token}")] if token else []
+            try:
+                channel.unary_unary(method)(b"", metadata=metadata, timeout=10)
+                code = "OK"
+            except grpc.RpcError as error:
+                code = error.code().name
+            codes.append([[address, method], token, code])
+print(json.dumps(codes))
 """
 
 
@@ -150,19 +161,51 @@ def test_ray_runs_nothing_without_a_token(lab: Lab, server: str) -> None:
     assert get(lab, DASHBOARD + "/api/jobs/", headers=bearer(lab.token)).json() == []
 
 
-def test_a_process_without_the_token_does_not_get_into_the_cluster(lab: Lab) -> None:
-    def joined(token: str) -> tuple[int, str]:
-        variables = {"RAY_AUTH_TOKEN": token, "RAY_AUTH_MODE": "token" if token else "disabled"}
-        worker, words = lab.cluster.of("worker-cpu")[0], ["python", "-c", RAY, "ray-head:6379"]
-        done = lab.cluster.run(worker, words, environment=variables, timeout=180)
-        return done.returncode, done.stderr
+def test_the_parts_of_ray_refuse_each_other_without_the_token(lab: Lab) -> None:
+    """The control service, Ray Client's server, and what every node has: asked as Ray asks them."""
+    answer = get(lab, DASHBOARD + "/nodes?view=summary", headers=bearer(lab.token)).json()
+    nodes = [node["raylet"] for node in answer["data"]["summary"]]
+    assert len(nodes) == 3
+    calls = [
+        ("ray-head:6379", "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"),
+        ("ray-head:10001", "/ray.rpc.RayletDriver/ClusterInfo"),
+        *(
+            (f"{node['nodeManagerAddress']}:{node['nodeManagerPort']}", f"/ray.rpc.{call}")
+            for node in nodes
+            for call in ("NodeManagerService/GetNodeStats", "NodeManagerService/RequestWorkerLease")
+        ),
+    ]
+    worker, tokens = lab.cluster.of("worker-cpu")[0], ["", WRONG, lab.token]
+    done = lab.cluster.run(worker, ["python", "-c", GRPC, json.dumps([calls, tokens])])
+    codes = json.loads(done.stdout)
+    assert len(codes) == 3 * len(calls)
+    for call, token, code in codes:
+        assert (code == "UNAUTHENTICATED") == (token != lab.token), (call, code)
 
-    with ThreadPoolExecutor() as threads:
-        [nothing, wrong, right] = threads.map(joined, ["", WRONG, lab.token])
-    for code, said in (nothing, wrong):
-        assert code == 1
-        assert "uthenticat" in said
-    assert right[0] == 0, right[1]
+
+def test_no_node_takes_a_job_without_the_token(lab: Lab) -> None:
+    jobs = "http://worker-cpu-1:52365/api/job_agent/jobs/"
+    codes = [
+        lab.cluster.run(
+            lab.cluster.one("ray-head"),
+            ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", *header, "-d", "{}", jobs],
+        ).stdout
+        for header in ([], ["-H", f"Authorization: Bearer {WRONG}"])
+    ]
+    assert codes == ["401", "403"]
+
+
+def test_metrics_of_ray_show_no_secret(lab: Lab) -> None:
+    """They are open to the cluster's network, and to nobody outside of it."""
+    shown = []
+    for service in ("ray-head", "worker-cpu"):
+        for container in lab.cluster.of(service):
+            for port in listening(container.pid, outward=True):
+                url = f"http://{container.address}:{port}/metrics"
+                words = ["curl", "-s", "--max-time", "5", "--http0.9", url]
+                shown.append(lab.cluster.run(container, words).stdout)
+    assert any("ray_" in text for text in shown)
+    assert not [secret for text in shown for secret in lab.secrets if secret in text]
 
 
 @pytest.mark.parametrize("password", ["", WRONG])

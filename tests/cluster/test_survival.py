@@ -1,4 +1,4 @@
-"""A sweep submitted from a laptop ends complete, though a node dies and MLflow is away meanwhile."""
+"""A sweep of somebody in the lab ends complete, though a node dies and MLflow is away meanwhile."""
 
 from __future__ import annotations
 
