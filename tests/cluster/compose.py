@@ -24,7 +24,7 @@ ACTED_ON = {
     *("security_opt", "networks", "ports", "depends_on", "volumes", "tmpfs", "configs", "shm_size"),
     *("stop_grace_period", "healthcheck", "profiles", "deploy"),
 }
-FOR_DOCKER_ALONE = {"build", "restart"}
+FOR_DOCKER_ALONE = {"build", "logging", "restart"}
 
 
 class ComposeError(ValueError):

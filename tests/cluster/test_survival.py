@@ -38,21 +38,8 @@ resources: {{cpus: 1, gpus: 0}}
 PATIENCE = 600.0
 """Seconds; a machine that has other things to do is slow."""
 LOST = "worker-cpu-2"
-SUBMIT = """
-import shutil, sys, tempfile
-from pathlib import Path
-from ray.job_submission import JobSubmissionClient
-
-address, space = sys.argv[1:]
-folder = Path(tempfile.mkdtemp())
-for package in ("sweep", "reports"):
-    shutil.copytree(package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-shutil.copy(space, folder / "search_space.yaml")
-print(JobSubmissionClient(address).submit_job(
-    entrypoint="python -m sweep.cli run search_space.yaml --address auto",
-    runtime_env={"working_dir": str(folder), "env_vars": {"SWEEP_CONFINED": "1"}},
-))
-"""
+JOB = "sweep-lab-1"
+"""What `sweep submit` names the first job of a sweep."""
 
 
 def test_a_sweep_survives_a_lost_node_and_a_restart_of_mlflow(lab: Lab, tmp_path: Path) -> None:
@@ -82,9 +69,11 @@ def submit(lab: Lab, folder: Path) -> str:
     space = folder / "lab.yaml"
     space.write_text(SPACE)
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": lab.token}
-    done = lab.cluster.run_outside(["python", "-c", SUBMIT, DASHBOARD, str(space)], token)
+    words = ["python", "-m", "sweep.cli", "submit", str(space), "--address", DASHBOARD]
+    done = lab.cluster.run_outside(words, token)
     assert done.returncode == 0, done.stderr
-    return done.stdout.split()[-1]
+    assert JOB in done.stdout
+    return JOB
 
 
 def check_ledger(sweeps: Path, lost: str) -> None:
