@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from sweep.ledger import Ledger
+from sweep.ledger import Ledger, Share
 from sweep.orchestration.attempt import Job, Outcome
 from sweep.study import Study
 from sweep.training.loop import EpochReport
@@ -169,6 +169,7 @@ class _Counting:
     def started(self, trial_id: str) -> None: ...
     def retrying(self, trial_id: str, reason: str, seconds: float) -> None: ...
     def epoch(self, trial_id: str, report: Any) -> None: ...
+    def waiting(self, share: Share) -> None: ...
     def stopping(self) -> None: ...
     def ended(self, trial_id: str, outcome: Any) -> None:
         assert not outcome.reason, outcome.reason

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from sweep.ledger import Share
     from sweep.orchestration.attempt import Outcome
     from sweep.plan import PlannedTrial
     from sweep.training.loop import EpochReport
@@ -103,6 +104,11 @@ class Display:
         self.finished.append(trial_id)
         if self.live is None:
             self._say(self._line(row))
+
+    def waiting(self, share: Share) -> None:
+        needed = f"{share.cpus} CPU core{'s' * (share.cpus != 1)}"
+        needed += f" and {share.gpus:g} GPU{'s' * (share.gpus > 1)}" if share.gpus else ""
+        self._say(f"waiting: no node has {needed} for a trial; the sweep goes on when one comes")
 
     def stopping(self) -> None:
         self._say("stopping once the running epochs are saved; Ctrl-C again stops at once")

@@ -10,6 +10,7 @@ from rich.console import Console
 from spec.spaces import space_of
 
 from sweep.display import Display
+from sweep.ledger import Share
 from sweep.orchestration.attempt import Outcome
 from sweep.plan import PlannedTrial, make_plan
 
@@ -48,3 +49,18 @@ def test_how_a_trial_ended(trials: list[PlannedTrial]) -> None:
     assert lines[0] == "running 3 trials"
     for number, (line, planned, end) in enumerate(zip(lines[1:], trials, ends, strict=True), 1):
         assert line.startswith(f"[{number}/3] {planned.name}: {end}; ")
+
+
+@pytest.mark.parametrize(
+    ("share", "needed"),
+    [
+        (Share(1, 0), "1 CPU core"),
+        (Share(4, 0.5), "4 CPU cores and 0.5 GPU"),
+        (Share(2, 2), "2 GPUs"),
+    ],
+)
+def test_a_sweep_that_waits_for_a_node_says_so(share: Share, needed: str) -> None:
+    where = console(terminal=False)
+    with Display([], "top1", where) as display:
+        display.waiting(share)
+    assert f"{needed} for a trial; the sweep goes on when one comes" in where.file.getvalue()

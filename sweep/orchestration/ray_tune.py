@@ -52,8 +52,9 @@ from sweep.orchestration.attempt import Job, Outcome, attempt  # noqa: E402
 from sweep.orchestration.cluster import ClusterError  # noqa: E402
 from sweep.orchestration.failures import failure_kind  # noqa: E402
 from sweep.orchestration.machine import dataset_root  # noqa: E402
+from sweep.orchestration.nodes import alive_nodes  # noqa: E402
 from sweep.orchestration.packing import measured_fractions  # noqa: E402
-from sweep.orchestration.resources import Room  # noqa: E402
+from sweep.orchestration.resources import Room, fits  # noqa: E402
 from sweep.plan import Plan  # noqa: E402
 from sweep.spec.schema import Space  # noqa: E402
 from sweep.spec.trial import Trial  # noqa: E402
@@ -336,11 +337,23 @@ class _Relay(tune.Callback):
     def __init__(self, ear: _Ear) -> None:
         self.ear = ear
         self._looked = time.monotonic()
+        self._stuck = False
+        """Whether it was said that no node can take a trial."""
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = time.monotonic()
             _check_nodes()
+            self._tell_stuck(trials)
+
+    def _tell_stuck(self, trials: list[Any]) -> None:
+        """Say, once each time, that a trial waits for a node that there is not; one may come."""
+        nodes = alive_nodes()
+        waiting = [Share(**t.config["job"]["share"]) for t in trials if t.status == "PENDING"]
+        stuck = [share for share in waiting if not any(fits(share, node) for node in nodes)]
+        if stuck and not self._stuck and self.ear.agenda:
+            self.ear.agenda.listener.waiting(stuck[0])
+        self._stuck = bool(stuck)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if self.ear.agenda:

@@ -51,7 +51,7 @@ def share(resources: Resources, rooms: Sequence[Room]) -> Share:
             "run with resources.gpus=auto to use what there is"
         )
     given = Share(resources.cpus, wanted)
-    if not any(_fits(given.cpus, wanted, room) for room in rooms):
+    if not any(fits(given, room) for room in rooms):
         beside = max(room.cpus for room in rooms if room.gpus >= wanted)
         raise NoRoomError(
             f"resources.cpus = {resources.cpus}: no node with a GPU has more than {beside:g} CPU "
@@ -77,8 +77,9 @@ def slots(given: Share, packed: Collection[float], rooms: Sequence[Room]) -> int
     return max(1, int(sum(fitting)))
 
 
-def _fits(cpus: float, gpus: float, room: Room) -> bool:
-    return cpus <= room.cpus and gpus <= room.gpus
+def fits(given: Share, room: Room) -> bool:
+    """Tell whether a machine has what a trial gets."""
+    return given.cpus <= room.cpus and given.gpus <= room.gpus
 
 
 def _there_are(count: float, what: str, rooms: Sequence[Room]) -> str:

@@ -17,7 +17,7 @@ from typing import Literal
 
 from sweep.durable import remove_partials
 from sweep.errors import UserError
-from sweep.ledger import Ledger
+from sweep.ledger import Ledger, Share
 from sweep.orchestration.agenda import Agenda, Listed, Source
 from sweep.orchestration.attempt import Outcome
 from sweep.orchestration.early_stop import EarlyStop, early_stop
@@ -441,6 +441,9 @@ class _Relay:
     def ended(self, trial_id: str, outcome: Outcome) -> None:
         self.listener.ended(trial_id, outcome)
         self.delivery.notify(trial_id)
+
+    def waiting(self, share: Share) -> None:
+        self.listener.waiting(share)
 
     def stopping(self) -> None:
         self.listener.stopping()

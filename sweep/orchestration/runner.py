@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from sweep.ledger import Share
 from sweep.orchestration.attempt import Outcome
 from sweep.orchestration.resources import Room
 from sweep.plan import Plan, PlannedTrial
@@ -33,6 +34,9 @@ class Listener(Protocol):
 
     def ended(self, trial_id: str, outcome: Outcome) -> None:
         """A trial ended, well or not; it is in the ledger."""
+
+    def waiting(self, share: Share) -> None:
+        """No node has what a trial needs; it waits until one comes."""
 
     def stopping(self) -> None:
         """The sweep was asked to stop; the epochs that run come to their end."""

@@ -9,6 +9,7 @@ from typing import Literal
 import pytest
 import torch
 
+from sweep.ledger import Share
 from sweep.orchestration.attempt import Outcome
 from sweep.orchestration.run import Summary, Where, run_sweep, running
 from sweep.plan import Plan, PlannedTrial, make_plan
@@ -64,10 +65,12 @@ class Recorder:
     """A listener that remembers, and may act on an epoch."""
 
     on_epoch: Callable[[str, EpochReport], None] = lambda trial_id, report: None
+    on_shortage: Callable[[], object] = lambda: None
     found: list[str] = field(default_factory=list)
     starts: list[str] = field(default_factory=list)
     retries: list[tuple[str, str]] = field(default_factory=list)
     epochs: list[tuple[str, int]] = field(default_factory=list)
+    shortages: list[Share] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     def planned(self, planned: PlannedTrial) -> None:
@@ -85,6 +88,10 @@ class Recorder:
 
     def ended(self, trial_id: str, outcome: Outcome) -> None:
         self.outcomes[trial_id] = outcome
+
+    def waiting(self, share: Share) -> None:
+        self.shortages.append(share)
+        self.on_shortage()
 
     def stopping(self) -> None:
         self.asked = True

@@ -26,17 +26,16 @@ STORE = {"object_store_memory": 80 * 2**20}
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """A head that trains nothing, and two nodes for one trial each."""
+    """A head that trains nothing, and a node for one trial."""
     started = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **STORE}
     )
-    for _ in range(2):
-        started.add_node(num_cpus=1, **STORE)
+    started.add_node(num_cpus=1, **STORE)
     yield started
     started.shutdown()
 
 
-def test_a_lost_node_loses_no_trial(
+def test_a_node_that_goes_loses_no_trial_and_one_that_comes_goes_on_with_it(
     run: Callable[..., Run], folder: Path, cluster: Cluster
 ) -> None:
     lost: list[str] = []
@@ -44,15 +43,18 @@ def test_a_lost_node_loses_no_trial(
     def lose(trial_id: str, report: EpochReport) -> None:
         if not lost:
             lost.append(trial_id)
-            node = sorted(cluster.worker_nodes, key=lambda node: node.node_id)[0]
+            (node,) = cluster.worker_nodes
             cluster.remove_node(node, allow_graceful=False)
+
+    def come() -> None:
+        cluster.add_node(num_cpus=1, **STORE)
 
     done = run(
         "attention=[none, {name: eca, kernel_size: 3}]",
         "recipe.epochs=6",
         "resources={cpus: 1, gpus: 0}",
         where=Where("ray", cluster.address),
-        recorder=Recorder(on_epoch=lose),
+        recorder=Recorder(on_epoch=lose, on_shortage=come),
     )
     assert lost
     assert not done.summary.failures
@@ -62,8 +64,9 @@ def test_a_lost_node_loses_no_trial(
         events = [event["event"] for event in ledger.history(trial_id)]
         assert events.count("finish") == 1
         assert [line.epoch for line in ledger.journal(trial_id)] == [1, 2, 3, 4, 5, 6]
-    ((_, reason),) = done.recorder.retries  # of the trial that was on the node
-    assert reason.startswith("the worker process died")
+    assert lost[0] in [trial_id for trial_id, _ in done.recorder.retries]
+    assert all(reason.startswith("the worker process died") for _, reason in done.recorder.retries)
+    assert done.recorder.shortages == [Share(cpus=1, gpus=0)]
     assert not list(folder.rglob("node-check-*"))
 
 
