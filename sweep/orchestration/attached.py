@@ -1,66 +1,30 @@
-"""Joining a Ray cluster, and seeing to it that its nodes can run the trials of a sweep."""
+"""Seeing to it that the nodes of a joined Ray cluster can run the trials of a sweep."""
 
 from __future__ import annotations
 
-import logging
-import resource
-import socket
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import ray
-
 from sweep.durable import write_text
-from sweep.errors import UserError, first_line
-from sweep.orchestration.cluster import ClusterError
-from sweep.orchestration.machine import Needs, code_digest, obstacles
+from sweep.errors import UserError
+from sweep.orchestration.machine import Needs, obstacles
 from sweep.orchestration.nodes import Node, alive_nodes, ask_nodes
+from sweep.orchestration.packed import code_digest
 from sweep.orchestration.resources import NoRoomError
 from sweep.plan import Plan
 from sweep.spec.confined import is_confined
 from sweep.spec.schema import Space
 from sweep.study import Study
 
-CONNECT_SECONDS = 5.0
 NODE_SECONDS = 60.0
 """How long a cluster may have no node that runs trials, as one that was just started."""
 
 
 class NodeError(UserError, RuntimeError):
     """Nodes of a cluster cannot run the trials of a sweep."""
-
-
-def join(address: str) -> None:
-    """Connect this process to a Ray cluster that this machine belongs to.
-
-    Args:
-        address: "auto" for the one that runs here, or host and port of its head.
-
-    Raises:
-        ClusterError: there is none, or it refuses.
-    """
-    if address != "auto" and not answers(*address.rsplit(":", 1)):  # Ray would try for minutes
-        raise ClusterError(f"--address {address}: nothing answers there")
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # every trial that runs is a lock
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # Ray raises a dozen kinds, some of them bare RuntimeErrors
-        raise ClusterError(
-            f"--address {address}: cannot join a Ray cluster there: {first_line(error)}"
-        ) from None
-
-
-def answers(host: str, port: int | str) -> bool:
-    """Tell whether something listens at an address."""
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError:
-        return False
-    return True
 
 
 def training_nodes() -> list[Node]:

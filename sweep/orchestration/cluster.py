@@ -40,14 +40,30 @@ POLL_SECONDS = 0.5
 """Between two looks at a job that is waited for."""
 CERTIFICATES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 """Variables that name the certificates to trust; the first that is set counts."""
+NO_DASHBOARD = "what answers is no dashboard of Ray"
 OLDEST_RAY = (2, 52)
 """That a cluster may have: of pyproject.toml, and the first with tokens."""
 TOKEN = "RAY_AUTH_TOKEN"
 TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
+MODE = "RAY_AUTH_MODE"
+TOKEN_REMEDY = f"set {MODE}=token, and {TOKEN} (or {TOKEN_PATH}) to the cluster's"
+REACH_REMEDY = (
+    "look whether the head runs, whether the address is that of its dashboard (http://HEAD:8265), "
+    "and whether a firewall is between; through SSH: ssh -L 8265:localhost:8265 HEAD"
+)
 
 
 class ClusterError(UserError, RuntimeError):
-    """A cluster cannot be asked, or refuses."""
+    """A cluster cannot be asked, or refuses.
+
+    Args:
+        text: what is wrong.
+        remedy: what to do, where that can be told.
+    """
+
+    def __init__(self, text: str, remedy: str = "") -> None:
+        super().__init__(f"{text}; {remedy}" if remedy else text)
+        self.text, self.remedy = text, remedy
 
 
 @dataclass(frozen=True)
@@ -123,7 +139,7 @@ class Cluster:
         self.address = checked_address(address)
         verify = _certificates() if self.address.startswith("https:") else True
         headers = _headers()
-        _check(self.address, headers, verify)
+        self.version = _check(self.address, headers)
         # Ray lets this variable, and RAY_ADDRESS, win over the address that it is given.
         os.environ["RAY_API_SERVER_ADDRESS"] = self.address
         with self._asking():
@@ -239,48 +255,99 @@ def checked_address(address: str) -> str:
     return address.rstrip("/")
 
 
-def _check(address: str, headers: Mapping[str, str], verify: str | bool) -> None:
-    """Raise a ClusterError unless Ray answers, lets us in, and is new enough."""
+def is_open(address: str) -> bool:
+    """Tell whether a dashboard of Ray lets in who shows no token.
+
+    Raises:
+        OSError: it does not answer.
+    """
+    try:
+        _ask_version(address, {}).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
+    return True
+
+
+def own_token() -> str:
+    """Return the token, looked for where Ray looks for it; empty if there is none to be shown.
+
+    Raises:
+        ClusterError: it cannot be read.
+    """
+    if os.environ.get(MODE, "token").lower() != "token":
+        return ""
+    token = os.environ.get(TOKEN, "")
+    path = Path(os.environ.get(TOKEN_PATH) or "~/.ray/auth_token").expanduser()
+    if not token and (TOKEN_PATH in os.environ or path.exists()):
+        try:
+            token = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ClusterError(f"{path}: the token cannot be read: {error}") from None
+    return token.strip()
+
+
+def _check(address: str, headers: Mapping[str, str]) -> str:
+    """Return the version of Ray, which answers, lets us in, and is new enough.
+
+    Raises:
+        ClusterError: it does not, or is not.
+    """
+    try:
+        with _ask_version(address, headers) as answer:
+            version = str(json.load(answer)["ray_version"])
+        numbers = tuple(map(int, version.split(".")[:2]))
+    except urllib.error.HTTPError as error:
+        raise _refused(address, error, token=bool(headers)) from None
+    except OSError as error:
+        raise _unreachable(address, error) from None
+    except (ValueError, KeyError, TypeError, http.client.HTTPException):
+        raise ClusterError(f"{address}: {NO_DASHBOARD}", REACH_REMEDY) from None
+    if numbers < OLDEST_RAY:
+        oldest = ".".join(map(str, OLDEST_RAY))
+        raise ClusterError(f"{address}: has Ray {version}; sweep needs {oldest} or newer there")
+    return version
+
+
+def _ask_version(address: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+    verify = _certificates() if address.startswith("https:") else True
     request = urllib.request.Request(f"{address}/api/version", headers=dict(headers))
     context = ssl.create_default_context(
         cafile=verify if isinstance(verify, str) and Path(verify).is_file() else None,
         capath=verify if isinstance(verify, str) and Path(verify).is_dir() else None,
     )
-    try:
-        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS, context=context) as answer:
-            version = str(json.load(answer)["ray_version"])
-        numbers = tuple(map(int, version.split(".")[:2]))
-    except urllib.error.HTTPError as error:
-        raise ClusterError(_refused(address, error, token=bool(headers))) from None
-    except OSError as error:
-        raise ClusterError(_unreachable(address, error)) from None
-    except (ValueError, KeyError, TypeError, http.client.HTTPException):
-        raise ClusterError(f"{address}: what answers is no dashboard of Ray") from None
-    if numbers < OLDEST_RAY:
-        oldest = ".".join(map(str, OLDEST_RAY))
-        raise ClusterError(f"{address}: has Ray {version}; sweep needs {oldest} or newer there")
+    answer: http.client.HTTPResponse = urllib.request.urlopen(
+        request, timeout=ANSWER_SECONDS, context=context
+    )
+    return answer
 
 
-def _refused(address: str, error: urllib.error.HTTPError, *, token: bool) -> str:
+def _refused(address: str, error: urllib.error.HTTPError, *, token: bool) -> ClusterError:
     if error.code == 401 and not token:
-        return f"{address}: needs a token: set {TOKEN}, or {TOKEN_PATH} to the file that holds it"
+        remedy = f"set {TOKEN}, or {TOKEN_PATH} to the file that holds it"
+        return ClusterError(f"{address}: needs a token", remedy)
     if error.code in (401, 403):
         named = TOKEN if os.environ.get(TOKEN) else TOKEN_PATH
-        return f"{address}: does not take this token ({error.code}): see {named}, and the cluster's"
-    return f"{address}: what answers is no dashboard of Ray ({error.code} {error.reason})"
+        return ClusterError(
+            f"{address}: does not take this token ({error.code})",
+            f"compare {named} with that of the cluster",
+        )
+    return ClusterError(f"{address}: {NO_DASHBOARD} ({error.code} {error.reason})", REACH_REMEDY)
 
 
-def _unreachable(address: str, error: OSError) -> str:
+def _unreachable(address: str, error: OSError) -> ClusterError:
     reason = getattr(error, "reason", error)
     if isinstance(reason, ssl.SSLCertVerificationError):
-        return (
-            f"{address}: its certificate is not trusted ({reason.verify_message}): set "
-            f"{CERTIFICATES[0]} to the file of the authority that signed it"
+        return ClusterError(
+            f"{address}: its certificate is not trusted ({reason.verify_message})",
+            f"set {CERTIFICATES[0]} to the file of the authority that signed it",
         )
     if isinstance(reason, ssl.SSLError):
-        return f"{address}: does not speak TLS ({reason.reason}): is it http://?"
+        return ClusterError(
+            f"{address}: does not speak TLS ({reason.reason})", "try it with http://"
+        )
     said = getattr(reason, "strerror", None) or str(reason)
-    return f"{address}: cannot be reached: {said}"
+    return ClusterError(f"{address}: cannot be reached: {said}", REACH_REMEDY)
 
 
 def _certificates() -> str | bool:
@@ -294,17 +361,9 @@ def _certificates() -> str | bool:
 
 
 def _headers() -> dict[str, str]:
-    """Return the header that holds the token, which is looked for where Ray looks for it."""
-    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
-        return {}
-    token = os.environ.get(TOKEN, "")
-    path = Path(os.environ.get(TOKEN_PATH) or "~/.ray/auth_token").expanduser()
-    if not token and (TOKEN_PATH in os.environ or path.exists()):
-        try:
-            token = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ClusterError(f"{path}: the token cannot be read: {error}") from None
-    return {"Authorization": f"Bearer {token.strip()}"} if token.strip() else {}
+    """Return the header that holds the token."""
+    token = own_token()
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 async def _follow(client: JobSubmissionClient, job_id: str, show: Callable[[str], object]) -> None:

@@ -1,12 +1,16 @@
-"""Being connected to a Ray cluster, and what it is."""
+"""Connecting to a Ray cluster, and what it is.
+
+Ray goes on trying for a minute, or for ten, where nobody answers, where an address is left of a
+cluster that is gone, with a token that is not accepted, and on a machine that is no node of the
+cluster. So its control service is asked first: it answers within some hundredths of a second.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import resource
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,28 +18,25 @@ from dataclasses import dataclass
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
+import grpc  # type: ignore[import-untyped]
 import ray  # reads the settings above when it is imported
+from ray._private import services
+from ray._private.gcs_utils import create_gcs_channel
+from ray.core.generated.gcs_pb2 import GcsNodeInfo  # type: ignore[attr-defined]
+from ray.core.generated.gcs_service_pb2 import GetAllNodeInfoRequest  # type: ignore[attr-defined]
+from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
-from sweep.errors import UserError, first_line
+from sweep.errors import first_line
+from sweep.orchestration.cluster import MODE, TOKEN_REMEDY, ClusterError, own_token
 from sweep.orchestration.nodes import Node, alive_nodes, dead_nodes
 
-REACH_SECONDS = 5.0
-TRY_SECONDS = 25.0
-"""Ray itself goes on for 20 s with a token that is not accepted."""
-TRY = (
-    "import logging, sys, ray\n"
-    "ray.init(address=sys.argv[1], log_to_driver=False, logging_level=logging.ERROR)\n"
+CONNECT_SECONDS = 5.0
+START = "look whether the head runs (`ray status` there), and whether its port can be reached"
+OUTSIDE = (
+    "run this on a node; from outside, `sweep submit` and `sweep doctor` take the address of the "
+    "dashboard (--address http://HEAD:8265)"
 )
 RESTART = "start Ray anew on every node, from one image"
-TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to the cluster's"
-
-
-class ConnectionFailedError(UserError, ConnectionError):
-    """A cluster cannot be connected to; with what to do."""
-
-    def __init__(self, text: str, remedy: str) -> None:
-        super().__init__(text)
-        self.remedy = remedy
 
 
 @dataclass(frozen=True)
@@ -60,26 +61,13 @@ def connected(address: str | None) -> Iterator[AttachedCluster]:
             on this machine for as long.
 
     Raises:
-        ConnectionFailedError: it cannot be connected to, or not be started.
+        ClusterError: it cannot be connected to, or not be started.
     """
-    if address is not None:
-        if address != "auto":
-            _reach(address)
-        _try(address)
-    try:
-        context = ray.init(
-            address=address or "local",
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except Exception as error:  # Ray has no class of its own for most of it
-        ray.shutdown()
-        raise _failed(address, error) from error
+    dashboard = _start() if address is None else join(address)
     try:
         yield AttachedCluster(
             address=str(ray.get_runtime_context().gcs_address),
-            dashboard=str(context.dashboard_url or ""),
+            dashboard=dashboard,
             alive=tuple(alive_nodes()),
             dead=tuple(dead_nodes()),
         )
@@ -87,70 +75,127 @@ def connected(address: str | None) -> Iterator[AttachedCluster]:
         ray.shutdown()
 
 
-def _reach(address: str) -> None:
-    """Connect to a cluster's port, and no more: Ray would try for half a minute.
+def join(address: str) -> str:
+    """Connect this process to a Ray cluster that this machine belongs to.
+
+    Args:
+        address: "auto" for the one that runs here, or host and port of its head.
+
+    Returns:
+        HOST:PORT of its dashboard; empty if it has none.
 
     Raises:
-        UserError: it is no address.
-        ConnectionFailedError: nobody listens there.
+        ClusterError: there is none, or it refuses.
     """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise UserError(
-            f"--address {address}: 'auto', HOST:PORT of a Ray head (mostly 6379), or the address "
-            "of its dashboard (http://HOST:8265)"
-        )
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    _check(address, _meant(address))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # every trial that runs is a lock
     try:
-        socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise ConnectionFailedError(
-            f"no Ray answers at {address}: {error}",
-            "see that the head runs (`ray status` there) and that its port can be reached; from "
-            "outside, use the dashboard's address (http://HOST:8265)",
+        context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray raises a dozen kinds, some of them bare RuntimeErrors
+        ray.shutdown()
+        said = " ".join(str(error).split()) if "ersion mismatch" in str(error) else ""
+        raise ClusterError(
+            f"--address {address}: the cluster cannot be joined: {said or first_line(error)}",
+            RESTART,
         ) from None
+    return str(context.dashboard_url or "")
 
 
-def _try(address: str) -> None:
-    """Connect in a process of its own: where no cluster answers, Ray tries for ever, and tells.
+def answers(host: str, port: int | str) -> bool:
+    """Tell whether something listens at an address."""
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _start() -> str:
+    try:
+        context = ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # Ray has no class of its own for it
+        ray.shutdown()
+        raise ClusterError(
+            f"Ray cannot be started here: {first_line(error)}",
+            "look at the log in /tmp/ray/session_latest/logs; TMPDIR must be short, and writable",
+        ) from None
+    return str(context.dashboard_url or "")
+
+
+def _meant(address: str) -> str:
+    """Return the host and port that an address stands for, which "auto" is where Ray finds it.
 
     Raises:
-        ConnectionFailedError: it does not come to an end, or is not let in.
+        ClusterError: "auto" stands for nothing here, or it is no address.
     """
-    command = [sys.executable, "-c", TRY, address]
     try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=TRY_SECONDS)
-        said, why = ended.stdout + ended.stderr, "it does not answer as one"
-    except subprocess.TimeoutExpired as error:
-        said = (error.stderr or b"").decode(errors="replace")
-        why = f"it does not answer within {TRY_SECONDS:g} s"
-    else:
-        if ended.returncode == 0:
-            return
-    if "InvalidAuthToken" in said or "Unauthenticated" in said:
-        raise ConnectionFailedError(f"the Ray at {address} does not accept the token", TOKEN)
-    last = said.strip().splitlines()[-1:]
-    if last and ("Error: " in last[0] or "ersion mismatch" in said):
-        raise _failed(address, RuntimeError(last[0].partition("Error: ")[2] or said))
-    remedy = "see that its head runs, and that the address is the one of `ray status` there"
-    raise ConnectionFailedError(f"no Ray cluster at {address}: {why}", remedy)
+        found = services.canonicalize_bootstrap_address(address)
+    except Exception:  # nothing runs here, or it is of no form that Ray knows
+        found = None
+    if found is None and address == "auto" and not os.environ.get("RAY_ADDRESS"):
+        raise ClusterError("--address auto: no Ray runs on this machine", OUTSIDE)
+    host, _, port = (found or "").rpartition(":")
+    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        by = f" (RAY_ADDRESS={os.environ['RAY_ADDRESS']})" if address == "auto" else ""
+        what = "is neither auto nor HOST:PORT of a cluster's head"
+        raise ClusterError(f"--address {address}{by}: {what}", OUTSIDE)
+    return str(found)
 
 
-def _failed(address: str | None, error: Exception) -> ConnectionFailedError:
-    text, first = str(error), first_line(error)
-    if address is None:
-        return ConnectionFailedError(
-            f"Ray cannot be started here: {first}",
-            "see the log in /tmp/ray/session_latest/logs; TMPDIR must be short, and writable",
+def _check(address: str, place: str) -> None:
+    """Look whether a cluster answers, lets this process in, and has this machine as a node.
+
+    Args:
+        address: as it was given, for the message.
+        place: its host and port.
+
+    Raises:
+        ClusterError: it does not.
+    """
+    named = place if address == place else f"{place} (--address {address})"
+    host, _, port = place.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        gone = "; its address is left of a cluster that is gone" if address == "auto" else ""
+        why = error.strerror or str(error)
+        raise ClusterError(f"no Ray answers at {named}: {why}{gone}", START) from None
+    # Where it is not told to show a token, Ray does so with "auto" alone.
+    token = own_token() if address == "auto" or os.environ.get(MODE) else ""
+    shown = () if os.environ.get(MODE) or not token else (("authorization", f"Bearer {token}"),)
+    try:
+        with create_gcs_channel(place) as channel:
+            service = NodeInfoGcsServiceStub(channel)  # type: ignore[no-untyped-call]
+            nodes = service.GetAllNodeInfo(
+                GetAllNodeInfoRequest(state_filter=GcsNodeInfo.ALIVE),
+                timeout=CONNECT_SECONDS,
+                metadata=shown,
+            ).node_info_list
+    except grpc.RpcError as error:
+        raise _refused(named, error, token=bool(token)) from None
+    except Exception as error:  # of the certificates that RAY_TLS_... name
+        raise ClusterError(f"Ray at {named} cannot be asked: {first_line(error)}") from None
+    here = services.find_node_ids()  # type: ignore[no-untyped-call]
+    if not here & {node.node_id.hex() for node in nodes}:
+        raise ClusterError(f"this machine is no node of the Ray cluster at {named}", OUTSIDE)
+
+
+def _refused(named: str, error: grpc.RpcError, *, token: bool) -> ClusterError:
+    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        what = "does not accept the token" if token else "asks for a token"
+        return ClusterError(f"the Ray at {named} {what}", TOKEN_REMEDY)
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return ClusterError(
+            f"what listens at {named} does not answer within {CONNECT_SECONDS:g} s", START
         )
-    if "ersion mismatch" in text:
-        return ConnectionFailedError(" ".join(text.split())[:200], RESTART)
-    if isinstance(error, ray.exceptions.AuthenticationError) or "uthenticat" in text:
-        return ConnectionFailedError(
-            f"the Ray at {address} does not let us in: {first.partition('. ')[0]}", TOKEN
-        )
-    if address == "auto":
-        return ConnectionFailedError(
-            f"this machine is no node of a Ray cluster: {first}",
-            "run this on a node, or name the head: --address HOST:6379 or http://HOST:8265",
-        )
-    return ConnectionFailedError(f"Ray at {address} cannot be connected to: {first}", RESTART)
+    return ClusterError(
+        f"what listens at {named} is no control service of Ray",
+        "name the port of `ray start --head` (6379, if it was not given another)",
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +11,9 @@ from typing import Any
 import torch
 
 from sweep.errors import UserError, first_line
+from sweep.orchestration.packed import code_digest
 from sweep.registry import DATASETS
 from sweep.spec.schema import Space
-
-PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -76,12 +74,3 @@ def obstacles(needs: Needs) -> list[str]:
     except (UserError, OSError) as error:
         found.append(first_line(error))
     return found
-
-
-def code_digest() -> str:
-    """Return a digest of this package's code, wherever it is installed."""
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(f"{path.relative_to(PACKAGE).as_posix()}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

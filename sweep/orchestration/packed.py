@@ -6,6 +6,7 @@ with. Ray names the package by its content, so that what is there is not sent ag
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -23,3 +24,12 @@ def pack_code(folder: Path) -> None:
 def pack_space(folder: Path, text: str) -> None:
     """Write the text of a search space, as it is, into a folder."""
     (folder / SPACE_FILE).write_text(text, encoding="utf-8", newline="")
+
+
+def code_digest() -> str:
+    """Return a digest of the code of ``sweep``, wherever it is installed."""
+    package, digest = PACKAGES[0], hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package).as_posix()}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

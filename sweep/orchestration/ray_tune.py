@@ -42,14 +42,10 @@ from ray import tune  # noqa: E402
 from sweep.errors import UserError  # noqa: E402
 from sweep.ledger import Share  # noqa: E402
 from sweep.orchestration.agenda import Agenda  # noqa: E402
-from sweep.orchestration.attached import (  # noqa: E402
-    answers,
-    dataset_on_nodes,
-    join,
-    training_nodes,
-)
+from sweep.orchestration.attached import dataset_on_nodes, training_nodes  # noqa: E402
 from sweep.orchestration.attempt import Job, Outcome, attempt  # noqa: E402
 from sweep.orchestration.cluster import ClusterError  # noqa: E402
+from sweep.orchestration.connect import answers, join  # noqa: E402
 from sweep.orchestration.failures import failure_kind  # noqa: E402
 from sweep.orchestration.machine import dataset_root  # noqa: E402
 from sweep.orchestration.nodes import alive_nodes  # noqa: E402

@@ -17,7 +17,7 @@ import shlex
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -107,12 +107,15 @@ def stop(cluster: Cluster, job: Job) -> Job:
     return cluster.wait(job.job_id, math.inf)
 
 
-def run_remotely(cluster: Cluster, arguments: Sequence[str]) -> tuple[str, int]:
+def run_remotely(
+    cluster: Cluster, arguments: Sequence[str], space: Space | None = None
+) -> tuple[str, int]:
     """Run a command of this program on the head of a cluster, with this code.
 
     Args:
         cluster: to run it on.
         arguments: of `sweep`; its working folder is the cluster's.
+        space: whose text lies beside the command, as SPACE_FILE.
 
     Returns:
         What it printed, and its exit code.
@@ -124,6 +127,8 @@ def run_remotely(cluster: Cluster, arguments: Sequence[str]) -> tuple[str, int]:
     command = entrypoint(arguments)
     with TemporaryDirectory() as folder:
         pack_code(Path(folder))
+        if space is not None:
+            pack_space(Path(folder), space.document.text)
         cluster.submit(job_id, command, Path(folder), _environment(), {names.USER: _user()})
     try:
         job = cluster.wait(job_id, REMOTE_SECONDS)
@@ -180,7 +185,7 @@ def _said(study: str, text: str, overrides: Sequence[str]) -> Mapping[str, str]:
     return {
         names.STUDY: study,
         names.SPACE: digest,
-        names.VERSION: version("sweep"),
+        names.VERSION: metadata.version("sweep"),
         names.USER: _user(),
         names.HOST: platform.node(),
     }

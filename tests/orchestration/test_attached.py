@@ -10,10 +10,11 @@ from ray.cluster_utils import Cluster
 
 from sweep.data.base import MissingDatasetError
 from sweep.ledger import Ledger, Share
-from sweep.orchestration.attached import join
 from sweep.orchestration.cluster import ClusterError
+from sweep.orchestration.connect import join
 from sweep.orchestration.failures import failure_kind
-from sweep.orchestration.machine import Machine, Needs, code_digest, obstacles
+from sweep.orchestration.machine import Machine, Needs, obstacles
+from sweep.orchestration.packed import code_digest
 from sweep.orchestration.resources import NoRoomError, share, slots
 from sweep.orchestration.run import Where
 from sweep.registry import DATASETS
@@ -71,7 +72,7 @@ def test_a_node_that_goes_loses_no_trial_and_one_that_comes_goes_on_with_it(
 
 
 def test_no_cluster_at_an_address() -> None:
-    with pytest.raises(ClusterError, match=r"--address 127\.0\.0\.1:1: nothing answers there"):
+    with pytest.raises(ClusterError, match=r"no Ray answers at .*127\.0\.0\.1:1\)?: Connection"):
         join("127.0.0.1:1")
 
 

@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator
 from importlib import metadata
 
-from sweep.doctor.checks.versions import code_digest
 from sweep.doctor.finding import Finding, ok, problem
 from sweep.doctor.site import Site, check
+from sweep.orchestration.packed import code_digest
 
 ANSWER_SECONDS = 30.0
 
@@ -22,15 +22,16 @@ def look(site: Site) -> Iterator[Finding]:
     """Start a Ray of this machine's own, and let it run a function."""
     if site.cluster is not None:
         return  # `sweep.doctor.cluster` says what is to be said of it
-    from sweep.orchestration.connect import ConnectionFailedError, connected
+    from sweep.orchestration.cluster import ClusterError
+    from sweep.orchestration.connect import connected
     from sweep.orchestration.nodes import ask_nodes
 
     began = time.monotonic()
     try:
         with connected(None) as own:
             (answer,) = ask_nodes(own.alive, code_digest, seconds=ANSWER_SECONDS)
-    except ConnectionFailedError as error:
-        yield problem(str(error), error.remedy)
+    except ClusterError as error:
+        yield problem(error.text, error.remedy)
         return
     if answer.problem:
         yield problem(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
 from packaging.requirements import Requirement
 
-import sweep
 from sweep.doctor.finding import Finding, ok, problem
 from sweep.doctor.site import Site, check
+from sweep.orchestration.packed import code_digest
 
 COMPARED = ("torch", "torchvision", "ray", "mlflow")
+DIGITS = 12
+"""Of the digest of the code that are shown."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,6 @@ def versions() -> Versions:
     return Versions(
         (("Python", platform.python_version()), *named), code_digest(), tuple(unmet_requirements())
     )
-
-
-def code_digest() -> str:
-    """Return a digest of the names and the content of this package's files."""
-    package = Path(sweep.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def unmet_requirements() -> Iterator[str]:
@@ -91,7 +82,7 @@ def look(site: Site) -> Iterator[Finding]:
                 "start every node from the same image, or use `sweep submit`, which sends the code",
                 one.node,
             )
-    yield ok(f"{here}; code {here.code}")
+    yield ok(f"{here}; code {here.code[:DIGITS]}")
 
 
 def _installed(name: str) -> str | None:
