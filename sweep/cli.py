@@ -432,6 +432,8 @@ def doctor(
     from sweep.doctor.diagnosis import diagnose
     from sweep.printing import make_console, show_diagnosis, show_finding
 
+    if address is not None and address.startswith(("http://", "https://")):
+        _check_no_folder()
     console = make_console()
     findings = []
     for finding in diagnose(spec, overrides, folder, address):
@@ -963,10 +965,15 @@ def _cluster(address: str) -> Cluster:
     """Return the cluster that a command is to ask, instead of a working folder here."""
     from sweep.orchestration.cluster import Cluster
 
+    _check_no_folder()
+    return Cluster(address)
+
+
+def _check_no_folder() -> None:
+    """Raise a UserError if a folder is given to a command that asks a cluster."""
     source = click.get_current_context().get_parameter_source("folder")
     if source is click.core.ParameterSource.COMMANDLINE:
         raise UserError("--dir is a folder of this machine; a cluster has one of its own")
-    return Cluster(address)
 
 
 def _tell(output: str, code: int) -> None:

@@ -41,6 +41,14 @@ ALLOWED = {
     ("sweep/data/cifar.py", "pickle"): "CIFAR's own format: an unpickler that builds arrays alone",
     ("sweep/training/checkpoint.py", "pickle"): "only the name of the error that torch raises",
     ("sweep/orchestration/record.py", "subprocess"): "asks git for the commit; fixed arguments",
+    (
+        "sweep/doctor/checks/gpus.py",
+        "subprocess",
+    ): "nvidia-smi and sweep/doctor/kernel.py, which can hang; fixed arguments",
+    (
+        "sweep/doctor/checks/disk.py",
+        "subprocess",
+    ): "a lock is looked at by another process: a fixed program, whose argument is a path",
     ("sweep/data/voc_detection.py", "xml"): "annotations; expat limits what entities become, and "
     "tests/data/test_hostile_files.py holds it",
     ("sweep/cli.py", "os.execv"): "`sweep ui` becomes MLflow's server; the user's own arguments",

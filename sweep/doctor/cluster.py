@@ -4,54 +4,34 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
-from http.client import HTTPException
 from importlib import metadata
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 from sweep.doctor.finding import Finding, ok, problem, warning
 
 if TYPE_CHECKING:
+    from sweep.orchestration.cluster import Cluster
     from sweep.orchestration.connect import AttachedCluster
+    from sweep.spec.schema import Space
 
-SECONDS = 5.0
-VERSION_PATH = "/api/version"
 OPEN_REMEDY = (
     "start every node with RAY_AUTH_MODE=token and one RAY_AUTH_TOKEN: without, all who reach a "
     "port of Ray can run any program there"
 )
-TOKEN_REMEDY = (
-    "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to the cluster's"
-)
-REACH_REMEDY = (
-    "see that the head runs, that the address is its dashboard's (http://HOST:8265), and that no "
-    "firewall is between; through SSH: ssh -L 8265:localhost:8265 HEAD"
-)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a Ray dashboard answers when it is asked for its version."""
-
-    status: int
-    version: str
-    """Of Ray; empty if it does not say."""
+LOG_REMEDY = "look at the job in the dashboard, and at the log of the head"
 
 
 def cluster_findings(cluster: AttachedCluster) -> Iterator[Finding]:
     """Yield what is to be said of a cluster that this process is connected to."""
+    from sweep.orchestration.cluster import is_open
+
     yield from dead_findings(cluster)
     if cluster.dashboard:
         try:
-            if ask_version(f"http://{cluster.dashboard}", "").status == 200:
+            if is_open(f"http://{cluster.dashboard}"):
                 yield warning("token authentication is off", OPEN_REMEDY)
         except OSError:
             pass  # a node need not reach the head's dashboard
@@ -79,73 +59,66 @@ def dead_findings(cluster: AttachedCluster) -> Iterator[Finding]:
         )
 
 
-def outside_findings(address: str) -> Iterator[Finding]:
-    """Yield what is to be said of a cluster that is reached by its dashboard alone.
+def outside_findings(cluster: Cluster) -> Iterator[Finding]:
+    """Yield what is to be said of a cluster that is reached by its dashboard."""
+    from sweep.orchestration.cluster import is_open
 
-    Args:
-        address: http(s)://HOST:PORT.
-    """
-    token = own_token()
-    try:
-        reply = ask_version(address, token)
-        unasked = ask_version(address, "") if token and reply.status == 200 else reply
-    except OSError as error:
-        yield problem(f"no Ray answers at {address}: {_reason(error)}", REACH_REMEDY)
-        return
-    if reply.status in (401, 403):
-        what = "does not accept the token" if token else "asks for a token"
-        yield problem(f"the Ray at {address} {what} ({reply.status})", TOKEN_REMEDY)
-        return
-    if reply.status != 200 or not reply.version:
-        yield problem(f"{address} answers, but not as Ray's dashboard does", REACH_REMEDY)
-        return
     ours = metadata.version("ray")
-    if reply.version != ours:
+    if cluster.version != ours:
         yield warning(
-            f"the cluster has Ray {reply.version}, here is {ours}",
-            f"install ray=={reply.version} here; submitting mostly works all the same",
+            f"the cluster has Ray {cluster.version}, here is {ours}",
+            f"install ray=={cluster.version} here; submitting mostly works all the same",
         )
-    if unasked.status == 200:
+    if is_open(cluster.address):
         yield warning("token authentication is off", OPEN_REMEDY)
-    elif _is_open_wire(address):
+    elif _is_open_wire(cluster.address):
         yield warning(
             "the token goes over the network in clear text",
             "use https:// by way of a reverse proxy, or SSH: ssh -L 8265:localhost:8265 HEAD",
         )
-    yield ok(f"the Ray {reply.version} at {address} lets us in")
+    yield ok(f"the Ray {cluster.version} at {cluster.address} lets us in")
 
 
-def ask_version(address: str, token: str) -> Reply:
-    """Ask a Ray dashboard for its version.
+def remote_findings(cluster: Cluster, space: Space | None) -> Iterator[Finding]:
+    """Yield what the doctor finds on the cluster itself, where it runs as a job on the head.
+
+    Args:
+        cluster: to look at.
+        space: that is sent, and looked at there; or None.
+    """
+    from sweep.orchestration.cluster import ClusterError, errors_of
+    from sweep.orchestration.packed import SPACE_FILE
+    from sweep.orchestration.submit import run_remotely
+
+    command = ["doctor", "--address", "auto", "--json"]
+    if space is not None:
+        command += ["--", SPACE_FILE, *space.document.texts]
+    try:
+        output, code = run_remotely(cluster, command, space)
+    except ClusterError as error:
+        yield problem(f"the doctor could not run there: {error.text}", error.remedy or LOG_REMEDY)
+        return
+    try:
+        yield from reported(output)
+    except ValueError:
+        said = errors_of(output) or output.strip().splitlines()[-1:] or ["it printed nothing"]
+        yield problem(f"the doctor ended with {code} there: {said[-1]}", LOG_REMEDY)
+
+
+def reported(output: str) -> list[Finding]:
+    """Return the findings that a doctor printed as JSON.
 
     Raises:
-        OSError: it does not answer.
+        ValueError: it printed none.
     """
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    _, bracket, rest = f"\n{output}".partition(
+        "\n[\n"
+    )  # before it, Ray may have had to say something
+    findings, _ = json.JSONDecoder().raw_decode(bracket.strip() + rest)
     try:
-        request = Request(address.rstrip("/") + VERSION_PATH, headers=headers)
-        with urlopen(request, timeout=SECONDS) as answer:
-            said = json.loads(answer.read())
-            return Reply(int(answer.status), str(said.get("ray_version", "")))
-    except HTTPError as error:
-        return Reply(error.code, "")
-    except (AttributeError, json.JSONDecodeError):
-        return Reply(200, "")
-    except (HTTPException, UnicodeDecodeError) as error:
-        raise OSError(f"what answers does not speak HTTP: {error}") from None
-
-
-def own_token() -> str:
-    """Return the token that Ray would use here; empty if there is none, or it is switched off."""
-    if os.environ.get("RAY_AUTH_MODE", "token") != "token":
-        return ""
-    if token := os.environ.get("RAY_AUTH_TOKEN"):
-        return token
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    try:
-        return path.expanduser().read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
+        return [Finding(**{**one, "nodes": tuple(one["nodes"])}) for one in findings]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no findings: {error}") from None
 
 
 def _is_open_wire(address: str) -> bool:
@@ -157,14 +130,3 @@ def _is_open_wire(address: str) -> bool:
     except ValueError:
         local = host == "localhost"
     return parts.scheme == "http" and not local
-
-
-def _reason(error: OSError) -> str:
-    reason = error.reason if isinstance(error, URLError) else error
-    if isinstance(reason, ssl.SSLError):
-        return f"TLS: {reason.reason or reason}"
-    if isinstance(reason, socket.gaierror):
-        return "no machine is known by that name here"
-    if isinstance(reason, ConnectionRefusedError):
-        return "nobody listens there"
-    return str(reason)

@@ -78,7 +78,8 @@ def look(site: Site) -> Iterator[Finding]:
         if not answered:
             yield problem(f"what nodes write in {folder} is not seen here", LOCKS_REMEDY)
         else:
-            yield ok(f"{folder} is one folder on {len(told)} nodes, with one lock")
+            nodes = f"{len(told)} node{'s' * (len(told) != 1)}"
+            yield ok(f"{folder} is one folder on {nodes}, with one lock")
 
 
 def judge(seen: Seen, word: str, folder: Path, node: str) -> Finding | None:
