@@ -14,7 +14,6 @@ import pytest
 
 from sweep.doctor.checks import clock, disk, gpus, scratch, shared
 from sweep.doctor.checks.datasets import Held, judge
-from sweep.doctor.cluster import outside_findings
 from sweep.doctor.finding import merged, ok, problem
 from sweep.doctor.mounts import Mount, mount_of
 from sweep.doctor.site import Site, Told
@@ -231,17 +230,3 @@ def test_a_server_that_is_of_no_use_is_told(status, body, words, monkeypatch) ->
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
     with serving(status, body) as uri, pytest.raises(UnfitStoreError, match=words):
         greet(uri)
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "words"),
-    [
-        (401, b"", "asks for a token"),
-        (200, b'{"ray_version": "1.0"}', "the cluster has Ray 1.0"),
-        (200, b"hello", "not as Ray's dashboard"),
-    ],
-)
-def test_a_cluster_is_judged_from_outside(status, body, words, monkeypatch) -> None:
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    with serving(status, body) as address:
-        assert words in next(iter(outside_findings(address))).text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -136,6 +138,32 @@ def test_what_the_cluster_does_not_know_is_an_error_here(address: str) -> None:
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith("error: no sweep 'fat' in ")
     assert "did you mean 'far'?" in result.err
+
+
+def test_the_doctor_looks_at_the_cluster_from_here_and_there(address: str) -> None:
+    asked = ("doctor", "space.yaml", "resources.cpus=64", "--address", address, "--json")
+    result = call(*asked)
+    assert (result.code, result.err) == (1, ""), result
+    found = json.loads(result.out)
+    texts = [f"{one['state']} {one['check']}: {one['text']}" for one in found]
+    assert texts[0] == f"ok Ray: the Ray {metadata.version('ray')} at {address} lets us in"
+    assert [text for text in texts if text.startswith("problem")] == [
+        "problem resources: resources.cpus = 64: there are 2 CPU cores"
+    ]
+    folder = Path("sweeps").absolute()
+    assert [text for text in texts if text.startswith(f"ok working folder: {folder}")]
+    assert "ok data sets: digits is here on 1 of 1 nodes" in texts
+    assert not [text for text in texts if "authentication is off" in text]
+
+    head = re.search(r"Ray \S+ at (\S+): 1 node", found[1]["text"])
+    assert head is not None
+    command = [sys.executable, "-m", "sweep.cli", "doctor", "--address", head[1]]
+    wrong = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 32}
+    refused = subprocess.run(
+        command, env={**os.environ, **wrong}, capture_output=True, text=True, timeout=START_SECONDS
+    )
+    assert (refused.returncode, refused.stderr) == (1, "")
+    assert f"the Ray at {head[1]} does not accept the token" in " ".join(refused.stdout.split())
 
 
 def test_a_sweep_goes_on_after_its_driver_was_killed_and_is_stopped_in_order(address: str) -> None:
