@@ -283,7 +283,11 @@ def own_token() -> str:
         try:
             token = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ClusterError(f"{path}: the token cannot be read: {error}") from None
+            why = getattr(error, "strerror", None) or str(error)
+            raise ClusterError(
+                f"{path}: the token cannot be read: {why}",
+                f"let {TOKEN_PATH} name a file that can be read, or set {TOKEN}",
+            ) from None
     return token.strip()
 
 

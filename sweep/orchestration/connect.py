@@ -30,11 +30,17 @@ from sweep.errors import first_line
 from sweep.orchestration.cluster import MODE, TOKEN_REMEDY, ClusterError, own_token
 from sweep.orchestration.nodes import Node, alive_nodes, dead_nodes
 
+ADDRESS = "RAY_ADDRESS"
+"""Variable that says what "auto" stands for."""
 CONNECT_SECONDS = 5.0
 START = "look whether the head runs (`ray status` there), and whether its port can be reached"
 OUTSIDE = (
     "run this on a node; from outside, `sweep submit` and `sweep doctor` take the address of the "
     "dashboard (--address http://HEAD:8265)"
+)
+FORM = (
+    "write it like head:6379; from outside, `sweep submit` and `sweep doctor` take the address of "
+    "the dashboard, like http://head:8265"
 )
 RESTART = "start Ray anew on every node, from one image"
 
@@ -124,7 +130,8 @@ def _start() -> str:
         ray.shutdown()
         raise ClusterError(
             f"Ray cannot be started here: {first_line(error)}",
-            "look at the log in /tmp/ray/session_latest/logs; TMPDIR must be short, and writable",
+            "see that TMPDIR and RAY_TMPDIR, where set, name a short path that can be written; "
+            "Ray's own log is in /tmp/ray/session_latest/logs",
         ) from None
     return str(context.dashboard_url or "")
 
@@ -139,13 +146,13 @@ def _meant(address: str) -> str:
         found = services.canonicalize_bootstrap_address(address)
     except Exception:  # nothing runs here, or it is of no form that Ray knows
         found = None
-    if found is None and address == "auto" and not os.environ.get("RAY_ADDRESS"):
+    if found is None and address == "auto" and not os.environ.get(ADDRESS):
         raise ClusterError("--address auto: no Ray runs on this machine", OUTSIDE)
     host, _, port = (found or "").rpartition(":")
     if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        by = f" (RAY_ADDRESS={os.environ['RAY_ADDRESS']})" if address == "auto" else ""
+        by = f" ({ADDRESS}={os.environ[ADDRESS]})" if address == "auto" else ""
         what = "is neither auto nor HOST:PORT of a cluster's head"
-        raise ClusterError(f"--address {address}{by}: {what}", OUTSIDE)
+        raise ClusterError(f"--address {address}{by}: {what}", FORM)
     return str(found)
 
 
@@ -159,12 +166,15 @@ def _check(address: str, place: str) -> None:
     Raises:
         ClusterError: it does not.
     """
-    named = place if address == place else f"{place} (--address {address})"
+    environment = os.environ.get(ADDRESS) if address == "auto" else None
+    source = f"{ADDRESS}={environment}" if environment else f"--address {address}"
+    named = place if address == place else f"{place} ({source})"
     host, _, port = place.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:
-        gone = "; its address is left of a cluster that is gone" if address == "auto" else ""
+        left = address == "auto" and not environment
+        gone = "; its address is left of a cluster that is gone" if left else ""
         why = error.strerror or str(error)
         raise ClusterError(f"no Ray answers at {named}: {why}{gone}", START) from None
     # Where it is not told to show a token, Ray does so with "auto" alone.

@@ -109,6 +109,8 @@ def test_an_address_that_a_cluster_left_behind_is_told(
     assert looked("auto").text == "--address auto: no Ray runs on this machine"
     monkeypatch.setattr(services, "find_bootstrap_address", lambda _: free)
     assert looked("auto").text.endswith("its address is left of a cluster that is gone")
+    monkeypatch.setenv("RAY_ADDRESS", free)
+    assert looked("auto").text.endswith(f"(RAY_ADDRESS={free}): Connection refused")
     monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
     assert "(RAY_ADDRESS=http://head:8265): is neither auto nor" in looked("auto").text
 
