@@ -236,11 +236,19 @@ def errors_of(output: str) -> list[str]:
 
 
 def checked_address(address: str) -> str:
-    """Return an address of a Jobs API without what follows its port.
+    """Return an address of a Jobs API, without a slash at its end.
+
+    A path stays, for a dashboard behind a proxy: Ray asks for its pages below it.
 
     Raises:
         ClusterError: it is of another form; the text names the one that is meant.
     """
+    if re.search("[@?#]", address):  # what may be a secret is not repeated
+        raise ClusterError(
+            "--address: holds more than scheme, host, port and path; leave out user name and "
+            "password, query and fragment, as in http://head:8265",
+            TOKEN_REMEDY,
+        )
     try:
         parts = urlsplit(address)
         wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
