@@ -38,7 +38,7 @@ from sweep.tracking.handover import (
 )
 from sweep.tracking.pages import experiment_tags, sweep_note, trial_note
 from sweep.tracking.records import SweepRecord, TrialRecord
-from sweep.tracking.store import experiment_id, find_runs, open_client
+from sweep.tracking.store import experiment_id, find_runs, open_client, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -65,6 +65,7 @@ class _Cursor:
     """What a store has of a trial; kept in the trial's folder."""
 
     uri: str
+    """Of the store; kept without its password, which may also change."""
     run_id: str
     epoch: int = 0
     """Of the last journal line that was sent."""
@@ -153,7 +154,7 @@ class Delivery:
                 if closing:
                     return
             except Exception as error:  # a server may fail in any way; training goes on
-                self.problem = f"{type(error).__name__}: {first_line(error)}"
+                self.problem = f"{type(error).__name__}: {without_password(first_line(error))}"
                 wait = RETRY_SECONDS
             (self._given_up if closing else self._wake).wait(wait)
 
@@ -550,14 +551,15 @@ def delivered_for(ledger: Ledger, trial_id: str) -> list[str]:
 def read_cursor(ledger: Ledger, trial_id: str, uri: str) -> _Cursor | None:
     """Return what a store has of a trial, or None if it has nothing."""
     record = read_record(_cursor_path(ledger, trial_id))
-    if record is None or record["uri"] != uri:
+    if record is None or without_password(record["uri"]) != without_password(uri):
         return None
     return _Cursor(**record)
 
 
 def write_cursor(ledger: Ledger, trial_id: str, cursor: _Cursor) -> None:
     """Keep what a store has of a trial."""
-    write_record(_cursor_path(ledger, trial_id), asdict(cursor))
+    record = asdict(cursor) | {"uri": without_password(cursor.uri)}
+    write_record(_cursor_path(ledger, trial_id), record)
 
 
 def run_params(trial: Trial) -> dict[str, Any]:
