@@ -84,6 +84,8 @@ class Job:
     """Of its command; None if that did not end by itself."""
     message: str
     """Ray's; of a command that failed, with the end of its output."""
+    space: str = ""
+    """A digest of the search space and of its overrides."""
 
     @property
     def active(self) -> bool:
@@ -397,4 +399,5 @@ def _job(details: JobDetails) -> Job:
         host=str(told.get(HOST, "")),
         exit_code=details.driver_exit_code,
         message=details.message or "",
+        space=str(told.get(SPACE, "")),
     )
