@@ -218,7 +218,8 @@ class _Sweep:
         self.search, self.population, self.stopper = search, population, stopper
         self.ledger = Ledger(folder)
         self.uri = tracking_uri(folder, space.tracking.uri)
-        self.delivery = Delivery(sweep_record(space, plan), self.ledger, self.uri)
+        record = sweep_record(space, plan)
+        self.delivery = Delivery(record, self.ledger, self.uri, listener.undelivered)
         self.relay = _Relay(listener, self.delivery)
         self.agenda: Agenda | None = None
         self.scheduled = space.scheduler.method != "none"
@@ -450,6 +451,9 @@ class _Relay:
 
     def waiting(self, share: Share) -> None:
         self.listener.waiting(share)
+
+    def undelivered(self, problem: str) -> None:
+        self.listener.undelivered(problem)
 
     def stopping(self) -> None:
         self.listener.stopping()
