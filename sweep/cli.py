@@ -683,18 +683,18 @@ def ui(folder: Path, tracking_uri: str | None, host: str, port: int) -> None:
     import socket
 
     from sweep.tracking.reading import check_store
-    from sweep.tracking.store import artifact_root
+    from sweep.tracking.store import artifact_root, without_password
     from sweep.tracking.store import tracking_uri as resolve
 
     uri = resolve(folder, tracking_uri)
     if not uri.startswith(("sqlite:", "postgresql", "mysql")):
-        click.echo(f"the runs are on a server already: open {uri}")
+        click.echo(f"the runs are on a server already: open {without_password(uri)}")
         return
     check_store(uri)
     with socket.socket() as probe:
         if probe.connect_ex((host, port)) == 0:
             raise UserError(f"port {port} is in use; choose another one with --port")
-    click.echo(f"MLflow on {uri}: open http://{host}:{port} (Ctrl-C ends it)")
+    click.echo(f"MLflow on {without_password(uri)}: open http://{host}:{port} (Ctrl-C ends it)")
     arguments = ["-m", "mlflow", "server", "--backend-store-uri", uri]
     arguments += ["--artifacts-destination", artifact_root(folder).as_uri()]
     arguments += ["--host", host, "--port", str(port)]

@@ -64,10 +64,15 @@ def told(trained: Iterable[Stretch]) -> str:
 
 
 def to_json(trained: Iterable[Stretch], room: int) -> str:
-    """Return stretches as JSON in so many characters; the first ones where not all fit."""
-    items = [astuple(one) for one in trained]
-    while len(text := json.dumps(items)) > room:
-        items.pop()
+    """Return stretches as JSON in so many characters.
+
+    Where not all fit, the last one stands for those that do not: its device is unknown, so that
+    what several devices trained never looks like the work of one.
+    """
+    items = list(trained)
+    while len(text := json.dumps([astuple(one) for one in items])) > room and len(items) > 1:
+        *items, first, last = items
+        items.append(Stretch("", first.first, last.last))
     return text
 
 

@@ -110,6 +110,12 @@ class Display:
         needed += f" and {share.gpus:g} GPU{'s' * (share.gpus > 1)}" if share.gpus else ""
         self._say(f"waiting: no node has {needed} for a trial; the sweep goes on when one comes")
 
+    def undelivered(self, problem: str) -> None:
+        if problem:
+            self._say(f"MLflow does not take the results: {problem}; training goes on, they follow")
+        else:
+            self._say("MLflow takes the results again")
+
     def stopping(self) -> None:
         self._say("stopping once the running epochs are saved; Ctrl-C again stops at once")
 

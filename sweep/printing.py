@@ -40,10 +40,11 @@ def make_console() -> Console:
 
 def store_line(uri: str, folder: Path) -> str:
     """Say where the runs are, and the command that opens MLflow's pages on them."""
-    from sweep.tracking.store import tracking_uri
+    from sweep.tracking.store import tracking_uri, without_password
 
-    known = f"--dir {folder}" if tracking_uri(folder) == uri else f"--tracking-uri {uri}"
-    return f"MLflow store: {uri}   (browse it: sweep ui {known})"
+    shown = without_password(uri)
+    known = f"--dir {folder}" if tracking_uri(folder) == uri else f"--tracking-uri {shown}"
+    return f"MLflow store: {shown}   (browse it: sweep ui {known})"
 
 
 def show_refused(plan: Plan, console: Console) -> None:
@@ -90,6 +91,8 @@ def _show_verdicts(what: str, counts: Mapping[str, int], console: Console) -> No
 
 def show_summary(summary: Summary, folder: Path, console: Console) -> None:
     """Print how a run ended."""
+    from sweep.tracking.store import without_password
+
     plan = summary.plan
     if summary.failures:
         table = Table("trial", "what failed", "why", "traceback", title="Failed trials")
@@ -107,7 +110,8 @@ def show_summary(summary: Summary, folder: Path, console: Console) -> None:
     )
     if summary.adopted:
         count = f"{summary.adopted} trial{'s were' if summary.adopted > 1 else ' was'}"
-        console.print(f"{count} trained elsewhere: taken over from {summary.uri}", markup=False)
+        store = without_password(summary.uri)
+        console.print(f"{count} trained elsewhere: taken over from {store}", markup=False)
     for answer in summary.answers:
         console.print(answer, markup=False)
     if summary.uneven:

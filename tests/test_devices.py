@@ -6,7 +6,16 @@ import json
 
 import pytest
 
-from sweep.devices import Stretch, device_type, devices_of, from_json, stretches, to_json, told
+from sweep.devices import (
+    UNKNOWN,
+    Stretch,
+    device_type,
+    devices_of,
+    from_json,
+    stretches,
+    to_json,
+    told,
+)
 
 MOVED = (Stretch("A100", 1, 5), Stretch("V100", 6, 6), Stretch("A100", 7, 10))
 
@@ -46,7 +55,17 @@ def test_stretches_come_back_from_json() -> None:
     text = to_json(MOVED, 5000)
     assert json.loads(text) == [["A100", 1, 5], ["V100", 6, 6], ["A100", 7, 10]]
     assert from_json(text) == MOVED
-    assert from_json(to_json(MOVED, 40)) == MOVED[:2]
+
+
+def test_stretches_that_do_not_fit_leave_a_trial_mixed() -> None:
+    assert from_json(to_json(MOVED, 40)) == (Stretch("A100", 1, 5), Stretch("", 6, 10))
+    many = [Stretch(f"GPU {n % 2}", n, n) for n in range(1, 1001)]
+    text = to_json(many, 5000)
+    kept = from_json(text)
+    assert 4900 < len(text) <= 5000
+    assert kept[:-1] == tuple(many[: len(kept) - 1])
+    assert kept[-1] == Stretch("", len(kept), 1000)
+    assert devices_of(from_json(to_json(MOVED, 20))) == (UNKNOWN,)
 
 
 @pytest.mark.parametrize(

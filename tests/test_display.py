@@ -51,6 +51,18 @@ def test_how_a_trial_ended(trials: list[PlannedTrial]) -> None:
         assert line.startswith(f"[{number}/3] {planned.name}: {end}; ")
 
 
+def test_a_store_that_takes_nothing_is_told_and_that_it_does_again() -> None:
+    where = console(terminal=False)
+    with Display([], "top1", where) as display:
+        display.undelivered("MlflowException: error code 401")
+        display.undelivered("")
+    assert where.file.getvalue().splitlines() == [
+        "MLflow does not take the results: MlflowException: error code 401; training goes on, they "
+        "follow",
+        "MLflow takes the results again",
+    ]
+
+
 @pytest.mark.parametrize(
     ("share", "needed"),
     [

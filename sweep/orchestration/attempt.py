@@ -32,6 +32,8 @@ from sweep.training.precision import DTYPES
 
 ORPHAN_SECONDS = 60.0
 """How long an attempt waits for the process of an earlier one to end, whose command was killed."""
+LOOK_SECONDS = 5.0
+"""How long it waits for who looks whether the trial that it goes on from is in training."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ def _continue(donor: str, trial_id: str, ledger: Ledger) -> None:
         return
     lock = ledger.training(donor)  # nobody writes there meanwhile
     try:
-        if not lock.take() or not other.intact():
+        if not lock.wait(LOOK_SECONDS) or not other.intact():
             ledger.note(trial_id, f"starts anew: trial {donor} has no checkpoint to go on from")
             return
         own.copy(other.folder)

@@ -84,6 +84,8 @@ class Job:
     """Of its command; None if that did not end by itself."""
     message: str
     """Ray's; of a command that failed, with the end of its output."""
+    space: str = ""
+    """A digest of the search space and of its overrides."""
 
     @property
     def active(self) -> bool:
@@ -236,11 +238,19 @@ def errors_of(output: str) -> list[str]:
 
 
 def checked_address(address: str) -> str:
-    """Return an address of a Jobs API without what follows its port.
+    """Return an address of a Jobs API, without a slash at its end.
+
+    A path stays, for a dashboard behind a proxy: Ray asks for its pages below it.
 
     Raises:
         ClusterError: it is of another form; the text names the one that is meant.
     """
+    if re.search("[@?#]", address):  # what may be a secret is not repeated
+        raise ClusterError(
+            "--address: holds more than scheme, host, port and path; leave out user name and "
+            "password, query and fragment, as in http://head:8265",
+            TOKEN_REMEDY,
+        )
     try:
         parts = urlsplit(address)
         wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
@@ -389,4 +399,5 @@ def _job(details: JobDetails) -> Job:
         host=str(told.get(HOST, "")),
         exit_code=details.driver_exit_code,
         message=details.message or "",
+        space=str(told.get(SPACE, "")),
     )

@@ -33,6 +33,7 @@ from sweep.orchestration.searched import Searched, uneven_latencies
 from sweep.orchestration.stopping import StopRequest, stoppable
 from sweep.plan import Plan, PlannedTrial
 from sweep.registry import TASKS
+from sweep.spec.confined import is_confined
 from sweep.spec.schema import Space
 from sweep.study import FolderError, StoredStudy, Study
 from sweep.tracking import names
@@ -47,6 +48,9 @@ INTERRUPTED_SECONDS = 10.0
 """How long an interrupted one does."""
 LOCK_SECONDS = 0.5
 """How long another command may look at the sweep before it counts as running it."""
+JOB_LOCK_SECONDS = 120.0
+"""How long a submitted sweep waits for the job before, which the cluster counts as ended, but which
+may still be saving, or was on a machine whose locks the file server has not given up yet."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def missing(plan: Plan, ledger: Ledger, *, scheduled: bool) -> list[PlannedTrial
 
 @contextmanager
 def running(study: Study, *, wait: bool, tell: Callable[[str], object]) -> Iterator[None]:
-    """Be the one command that runs a sweep.
+    """Be the one command that runs a sweep; a submitted one waits a little for another.
 
     Args:
         study: the sweep.
@@ -132,10 +136,12 @@ def running(study: Study, *, wait: bool, tell: Callable[[str], object]) -> Itera
     try:
         if not lock.wait(LOCK_SECONDS):
             held = f"sweep {study.name} is run by another command ({lock.holder()})"
-            if not wait:
+            if not wait and not is_confined():
                 raise FolderError(f"{held}; --wait waits until it ends")
+            seconds = math.inf if wait else JOB_LOCK_SECONDS
             tell(f"{held}; waiting until it ends")
-            lock.wait(math.inf)
+            if not lock.wait(seconds):
+                raise FolderError(f"{held}, after {seconds:.0f} s still")
     except OSError as error:
         if isinstance(error, FolderError):
             raise
@@ -212,7 +218,8 @@ class _Sweep:
         self.search, self.population, self.stopper = search, population, stopper
         self.ledger = Ledger(folder)
         self.uri = tracking_uri(folder, space.tracking.uri)
-        self.delivery = Delivery(sweep_record(space, plan), self.ledger, self.uri)
+        record = sweep_record(space, plan)
+        self.delivery = Delivery(record, self.ledger, self.uri, listener.undelivered)
         self.relay = _Relay(listener, self.delivery)
         self.agenda: Agenda | None = None
         self.scheduled = space.scheduler.method != "none"
@@ -444,6 +451,9 @@ class _Relay:
 
     def waiting(self, share: Share) -> None:
         self.listener.waiting(share)
+
+    def undelivered(self, problem: str) -> None:
+        self.listener.undelivered(problem)
 
     def stopping(self) -> None:
         self.listener.stopping()

@@ -38,6 +38,12 @@ class Listener(Protocol):
     def waiting(self, share: Share) -> None:
         """No node has what a trial needs; it waits until one comes."""
 
+    def undelivered(self, problem: str) -> None:
+        """MLflow has not taken what there is for a while, and why; "" once it has again.
+
+        In a thread of its own: training goes on.
+        """
+
     def stopping(self) -> None:
         """The sweep was asked to stop; the epochs that run come to their end."""
 

@@ -30,9 +30,9 @@ from sweep.spec.schema import Space
 
 COMMAND = ("python", "-m", "sweep.cli")
 STOP_SECONDS = "RAY_JOB_STOP_WAIT_TIME_S"
-"""How long Ray waits between asking a job to stop and killing it; 3 s if it is not said."""
-STOPPING = "3600"
-"""Seconds that the epochs which run when a sweep is cancelled have to come to their end."""
+"""How long Ray waits between asking a job to stop and killing it: 3 s if nobody says so. A job's
+own wins over that of the cluster, which the operator sets; so a job has one only if its sender says
+so."""
 REMOTE_SECONDS = 600.0
 """How long a command may take that only asks; most of it is the import of torch."""
 POLITE_SECONDS = 10.0
@@ -47,12 +47,15 @@ def submit(cluster: Cluster, space: Space) -> str:
         space: that was checked here.
 
     Raises:
-        ClusterError: the sweep runs there already, or the cluster refuses.
+        ClusterError: the sweep runs there already, or is another one of another user, or the
+            cluster refuses.
     """
     study, document = space.general.study, space.document
     jobs = jobs_of(cluster.jobs(), study)
     if jobs and jobs[0].active:
         raise ClusterError(_runs_already(cluster.address, jobs[0]))
+    said = _said(study, document.text, document.texts)
+    _check_owner(cluster.address, jobs, said)
     job_id = job_name(study, jobs)
     with TemporaryDirectory() as folder:
         pack_code(Path(folder))
@@ -63,7 +66,7 @@ def submit(cluster: Cluster, space: Space) -> str:
                 entrypoint(["run", "--address", "auto", "--", SPACE_FILE, *document.texts]),
                 Path(folder),
                 _environment(),
-                _said(study, document.text, document.texts),
+                said,
             )
         except ClusterError:
             again = jobs_of(cluster.jobs(), study)
@@ -167,15 +170,43 @@ def _runs_already(address: str, job: Job) -> str:
     )
 
 
+def _check_owner(address: str, jobs: Sequence[Job], said: Mapping[str, str]) -> None:
+    """Refuse to put another search space in the place of another user's.
+
+    Hers is the sweep whose space, as it is now, she was the first to submit; who only had it go on
+    may not change it. That is against mistakes: a user is who her machine says she is.
+
+    Args:
+        address: of the cluster.
+        jobs: of the sweep, as ``jobs_of`` returns them.
+        said: by the next one.
+
+    Raises:
+        ClusterError: it would.
+    """
+    if not jobs or jobs[0].space == said[names.SPACE]:
+        return
+    same = [job for job in jobs if job.space == jobs[0].space]
+    first = min(same, key=lambda job: job.began or 0.0)
+    if first.user != said[names.USER]:
+        study = said[names.STUDY]
+        raise ClusterError(
+            f"sweep {study} at {address} is that of {first.by}: job {first.job_id} of "
+            f"{moment(first.began)} has another search space",
+            f"submit yours under a name of its own, such as study={study}_{said[names.USER]}",
+        )
+
+
 def _environment() -> Mapping[str, str]:
     """Return the variables of a job and of its workers.
 
     No secret is among them: whoever may ask the cluster for its jobs can read them.
     """
+    seconds = os.environ.get(STOP_SECONDS)
     return {
         CONFINED: "1",
         "PYTHONUNBUFFERED": "1",
-        STOP_SECONDS: os.environ.get(STOP_SECONDS, STOPPING),
+        **({STOP_SECONDS: seconds} if seconds else {}),
     }
 
 

@@ -9,10 +9,12 @@ one; the store has one run of it throughout (see ``sweep.tracking.delivery``).
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sweep.ledger import Ledger
@@ -20,12 +22,12 @@ from sweep.spec.trial import Trial
 from sweep.tracking import names
 from sweep.tracking.delivery import note_adopted
 from sweep.tracking.handover import (
+    STALE_SECONDS,
     Finished,
     by_age,
     fetch_finished,
     heartbeat,
     is_foreign,
-    is_recent,
 )
 from sweep.tracking.store import find_runs, open_client
 
@@ -41,6 +43,16 @@ FETCH_SECONDS = 60.0
 """How long a store that no longer answers holds up a trial that it has finished."""
 
 TRIALS = f"tags.`{names.KIND}` = 'trial'"
+
+
+@dataclass(frozen=True)
+class _Beat:
+    """A heartbeat of a trial's run."""
+
+    told: float
+    """By the clock of the machine that trains it; 0 if none does."""
+    seen: float
+    """By our own clock that only goes forward: when it became this one."""
 
 
 class Elsewhere:
@@ -59,8 +71,8 @@ class Elsewhere:
         self._folder_id = ""
         self._answered = 0.0
         """When the store last did (monotonic seconds); 0 before the first time."""
-        self._beats: dict[str, float] = {}
-        """Heartbeats of the trials that other folders train."""
+        self._beats: dict[str, _Beat] = {}
+        """Of the trials that other folders train, when that was last seen."""
         self._finished: dict[str, Run] = {}
         self._wanted: set[str] = set()
         """Trials that this folder would train."""
@@ -88,7 +100,8 @@ class Elsewhere:
                 self._wanted.add(trial_id)
                 self._wake.set()
             return time.monotonic() - self._answered < FETCH_SECONDS
-        return is_recent(self._beats.get(trial_id, 0.0))
+        beat = self._beats.get(trial_id)
+        return beat is not None and time.monotonic() - beat.seen < STALE_SECONDS
 
     def adopt(self, trial: Trial) -> bool:
         """Take a trial over into the ledger if it was finished elsewhere; return whether it was."""
@@ -128,7 +141,7 @@ class Elsewhere:
         self._answered = time.monotonic()
         self._finished |= {i: run for i, run in runs.items() if run.info.status == "FINISHED"}
         self._beats = {
-            trial_id: heartbeat(run)
+            trial_id: _seen(heartbeat(run), self._beats.get(trial_id))
             for trial_id, run in runs.items()
             if is_foreign(run, self._folder_id) and trial_id not in self._finished
         }
@@ -146,6 +159,24 @@ class Elsewhere:
                 self._fetched[trial_id] = found
             else:
                 del self._finished[trial_id]
+
+
+def _seen(told: float, before: _Beat | None) -> _Beat:
+    """Return a heartbeat, with the time from which it counts.
+
+    Clocks of two machines may differ by more than a heartbeat is good for: once there are two, it
+    counts that the later one came. Of the first one its own time is all there is.
+
+    Args:
+        told: by the run.
+        before: what the look before found.
+    """
+    now = time.monotonic()
+    if not told:
+        return _Beat(0.0, -math.inf)
+    if before is None:
+        return _Beat(told, now - max(0.0, time.time() - told))
+    return before if told == before.told else _Beat(told, now)
 
 
 def _standing(runs: Iterable[Run]) -> dict[str, Run]:

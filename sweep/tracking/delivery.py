@@ -14,9 +14,10 @@ else it puts its own in the place of it.
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ from sweep.tracking.handover import (
 )
 from sweep.tracking.pages import experiment_tags, sweep_note, trial_note
 from sweep.tracking.records import SweepRecord, TrialRecord
-from sweep.tracking.store import experiment_id, find_runs, open_client
+from sweep.tracking.store import experiment_id, find_runs, open_client, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,6 +51,8 @@ POLL_SECONDS = 1.0
 BEAT_SECONDS = 60.0
 """Between two times that a run says that its trial is in training."""
 RETRY_SECONDS = 5.0
+PATIENCE_SECONDS = 60.0
+"""How long a store may take nothing before that is told."""
 CLOSING_TRIES = 3
 """How often the rest is offered to a store, once nothing more comes."""
 DELIVERY_LOCK_SECONDS = 30.0
@@ -65,6 +68,7 @@ class _Cursor:
     """What a store has of a trial; kept in the trial's folder."""
 
     uri: str
+    """Of the store; kept without its password, which may also change."""
     run_id: str
     epoch: int = 0
     """Of the last journal line that was sent."""
@@ -81,12 +85,23 @@ class Delivery:
         sweep: the sweep.
         ledger: where its trials are.
         uri: of the store.
+        tell: is told, once, of a problem that lasts, and, with "", that it is over; in the thread
+            that delivers.
     """
 
-    def __init__(self, sweep: SweepRecord, ledger: Ledger, uri: str) -> None:
-        self.sweep, self.ledger, self.uri = sweep, ledger, uri
+    def __init__(
+        self,
+        sweep: SweepRecord,
+        ledger: Ledger,
+        uri: str,
+        tell: Callable[[str], object] | None = None,
+    ) -> None:
+        self.sweep, self.ledger, self.uri, self._tell = sweep, ledger, uri, tell
         self.problem = ""
         """Why the last attempt to deliver failed; empty if it did not."""
+        self._failing_since = math.inf
+        """When the first of the attempts in a row failed (monotonic seconds)."""
+        self._told = False
         self.parent_id = ""
         self._client: MlflowClient | None = None
         self._experiment = ""
@@ -137,8 +152,9 @@ class Delivery:
         self._closing.set()
         self._wake.set()
         self._thread.join(timeout)
+        delivered = not self._thread.is_alive() and not self.problem
         self._given_up.set()
-        return not self._thread.is_alive() and not self.problem
+        return delivered
 
     def _run(self) -> None:
         tries = CLOSING_TRIES
@@ -149,13 +165,28 @@ class Delivery:
             try:
                 self._notify_beats()
                 self._deliver_pending(closing)
-                self.problem = ""
+                if self._given_up.is_set():
+                    return
+                self._note("")
                 if closing:
                     return
             except Exception as error:  # a server may fail in any way; training goes on
-                self.problem = f"{type(error).__name__}: {first_line(error)}"
+                if self._given_up.is_set():
+                    return
+                self._note(f"{type(error).__name__}: {without_password(first_line(error))}")
                 wait = RETRY_SECONDS
             (self._given_up if closing else self._wake).wait(wait)
+
+    def _note(self, problem: str) -> None:
+        """Keep how an attempt ended, and tell of a problem that lasts, and of its end."""
+        self.problem = problem
+        now = time.monotonic()
+        self._failing_since = min(self._failing_since, now) if problem else math.inf
+        lasts = now - self._failing_since >= PATIENCE_SECONDS
+        if lasts != self._told:
+            self._told = lasts
+            if self._tell is not None:
+                self._tell(problem)
 
     def _deliver_pending(self, closing: bool) -> None:
         client = self._open()
@@ -550,14 +581,15 @@ def delivered_for(ledger: Ledger, trial_id: str) -> list[str]:
 def read_cursor(ledger: Ledger, trial_id: str, uri: str) -> _Cursor | None:
     """Return what a store has of a trial, or None if it has nothing."""
     record = read_record(_cursor_path(ledger, trial_id))
-    if record is None or record["uri"] != uri:
+    if record is None or without_password(record["uri"]) != without_password(uri):
         return None
     return _Cursor(**record)
 
 
 def write_cursor(ledger: Ledger, trial_id: str, cursor: _Cursor) -> None:
     """Keep what a store has of a trial."""
-    write_record(_cursor_path(ledger, trial_id), asdict(cursor))
+    record = asdict(cursor) | {"uri": without_password(cursor.uri)}
+    write_record(_cursor_path(ledger, trial_id), record)
 
 
 def run_params(trial: Trial) -> dict[str, Any]:

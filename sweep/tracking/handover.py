@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 STALE_SECONDS = 300.0
-"""After so long without a heartbeat a trial counts as given up; clocks may differ by half of it."""
+"""After so long without a heartbeat a trial counts as given up; where its time alone can tell,
+clocks may differ by half of it."""
 
 
 @dataclass(frozen=True)

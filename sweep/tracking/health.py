@@ -19,12 +19,12 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from sweep.errors import UserError, first_line
 from sweep.tracking.reading import check_store
-from sweep.tracking.store import open_client
+from sweep.tracking.store import open_client, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -65,14 +65,6 @@ class Server:
 def is_server(uri: str) -> bool:
     """Tell whether a store is reached through an MLflow server."""
     return uri.startswith(("http://", "https://"))
-
-
-def without_password(uri: str) -> str:
-    """Return a store's address as it may be printed."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def database_file(uri: str) -> Path | None:
@@ -231,7 +223,8 @@ def _get(uri: str, path: str) -> Any:
             ) from None
         if "timed out" in text.lower():
             raise UnfitStoreError(f"{shown} does not answer within {SECONDS:g} s", LOG) from None
-        raise UnfitStoreError(f"{shown} does not answer: {first_line(error)}", WHERE) from None
+        reason = without_password(first_line(error))
+        raise UnfitStoreError(f"{shown} does not answer: {reason}", WHERE) from None
 
 
 def _ahead(date: str | None, before: float, after: float) -> float | None:
@@ -272,7 +265,7 @@ def _explained(shown: str, what: str, remedy: str, uri: str = "") -> Iterator[No
                 f"{shown} was made by another version of MLflow",
                 f"back it up, then run `mlflow db upgrade {without_password(uri) or 'URI'}`",
             ) from None
-        reason = f"{type(error).__name__}: {first_line(error)}"
+        reason = f"{type(error).__name__}: {without_password(first_line(error))}"
         raise UnfitStoreError(f"{shown} {what}: {reason}", remedy) from None
 
 
@@ -312,4 +305,5 @@ def _connect(uri: str) -> None:
             "write postgresql+pg8000://, and install sweep[server]",
         ) from None
     except Exception as error:  # each driver has errors of its own
-        raise UnfitStoreError(f"{shown} does not answer: {first_line(error)}", WHERE) from None
+        reason = without_password(first_line(error))
+        raise UnfitStoreError(f"{shown} does not answer: {reason}", WHERE) from None

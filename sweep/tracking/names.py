@@ -59,8 +59,8 @@ DEVICE = "sweep.device"
 measured; of a GPU with its memory, of a CPU with its threads."""
 DEVICES = "sweep.devices"
 """Tag of a trial's run, once it ended, JSON: a list of [type of device, first epoch, last epoch],
-in the order of training; the first ones where the tag has no room for all. A type is a GPU and its
-memory, or a processor; empty where it was not recorded."""
+in the order of training. A type is a GPU and its memory, or a processor; empty where it was not
+recorded, and of the last item where the tag has no room for all."""
 NODES = "sweep.nodes"
 """Tag of a trial's run, once it ended: the nodes that it was begun on, in the order of attempts."""
 CORES = "sweep.cores"

@@ -22,7 +22,7 @@ from sweep.errors import UserError
 from sweep.registry import nearest
 from sweep.spec.schema import NAME
 from sweep.tracking import names
-from sweep.tracking.store import answering, fetching, find_runs, open_client
+from sweep.tracking.store import answering, fetching, find_runs, open_client, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -251,8 +251,9 @@ def _refusals(text: str) -> tuple[tuple[Refusal, ...], bool]:
 
 
 def _unknown(study: str, known: list[str], uri: str) -> str:
+    store = without_password(uri)
     if not known:
-        return f"{uri} has no study yet; `sweep run` makes one"
+        return f"{store} has no study yet; `sweep run` makes one"
     guess = nearest(study, known)
     hint = f"; did you mean {guess!r}?" if guess else "."
-    return f"no study {study!r} in {uri}{hint} Known: {', '.join(known)}"
+    return f"no study {study!r} in {store}{hint} Known: {', '.join(known)}"

@@ -9,7 +9,7 @@ from sweep.errors import UserError, first_line
 from sweep.tracking import names
 from sweep.tracking.handover import is_foreign
 from sweep.tracking.measurements import PARAMETERS, model_key
-from sweep.tracking.store import find_runs, open_client
+from sweep.tracking.store import find_runs, open_client, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -44,7 +44,8 @@ def remove_runs(uri: str, study: str, trial_ids: Sequence[str], folder_id: str) 
             else:
                 client.set_tag(run.info.run_id, names.STUDY, heir)
     except MlflowException as error:
-        raise UserError(f"cannot delete runs in {uri}: {first_line(error)}") from None
+        reason = without_password(first_line(error))
+        raise UserError(f"cannot delete runs in {without_password(uri)}: {reason}") from None
 
 
 def _remove_trials(

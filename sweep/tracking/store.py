@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +46,11 @@ def tracking_uri(folder: Path, uri: str | None = None) -> str:
     In this order: ``uri`` (the search space's), $MLFLOW_TRACKING_URI, sqlite in the folder.
     """
     return uri or os.environ.get("MLFLOW_TRACKING_URI") or own_store(folder)
+
+
+def without_password(text: str) -> str:
+    """Return a store's address, or a text that may quote one, without user names and passwords."""
+    return re.sub(r"://[^/?#\s]*@", "://", text)
 
 
 def own_store(folder: Path) -> str:
@@ -143,7 +149,8 @@ def answering(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError) as error:
-        raise UserError(f"{uri} does not answer: {first_line(error)}") from None
+        reason = without_password(first_line(error))
+        raise UserError(f"{without_password(uri)} does not answer: {reason}") from None
 
 
 @contextmanager
@@ -151,8 +158,8 @@ def fetching(run_id: str) -> Iterator[None]:
     """Turn whatever keeps a run's artifacts from being fetched into one clear message.
 
     They may lie anywhere (S3, WebDAV, ...), and what reaches them fails in its own way: a library
-    that is not installed, credentials that are missing, a name that is not known. The store's URI,
-    which may hold a password, is not in the message: reports show it.
+    that is not installed, credentials that are missing, a name that is not known. The store's
+    password is not in the message: reports show it.
 
     Raises:
         UserError: they cannot be fetched.
@@ -162,7 +169,7 @@ def fetching(run_id: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {first_line(error)}"
+        reason = f"{type(error).__name__}: {without_password(first_line(error))}"
         raise UserError(f"artifacts of run {run_id} cannot be fetched: {reason}") from None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from sweep.errors import UserError, first_line
-from sweep.tracking.store import check_artifacts, open_client
+from sweep.tracking.store import check_artifacts, open_client, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,14 +38,15 @@ def upload_report(uri: str, parent_id: str, folder: Path, paths: Collection[Path
         UploadError: the store does not answer, cannot be written to, or keeps its artifacts where
             it was copied from; or it has the report, beside files of the one before.
     """
+    shown = without_password(uri)
     files = {REPORT / path.relative_to(folder).as_posix(): path for path in paths}
-    with _failing(f"the report is in {folder}, but MLflow did not take it ({uri})"):
+    with _failing(f"the report is in {folder}, but MLflow did not take it ({shown})"):
         client = open_client(uri)
         check_artifacts(client, uri, parent_id)
         for place, path in files.items():
             client.log_artifact(parent_id, str(path), str(place.parent))
     with _failing(
-        f"MLflow has the report ({uri}), but files of the one before could not be deleted"
+        f"MLflow has the report ({shown}), but files of the one before could not be deleted"
     ):
         stale = [place for place in _files(client, parent_id, REPORT) if place not in files]
         _delete(client, uri, parent_id, stale)
@@ -57,7 +58,7 @@ def _failing(problem: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise UploadError(f"{problem}: {first_line(error)}") from None
+        raise UploadError(f"{problem}: {without_password(first_line(error))}") from None
 
 
 def _files(client: MlflowClient, run_id: str, folder: PurePosixPath) -> Iterator[PurePosixPath]:

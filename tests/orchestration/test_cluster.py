@@ -90,6 +90,27 @@ def test_an_address_of_another_form_is_told_which_is_meant(address: str) -> None
     assert "http://head:8265; `sweep run --address auto`" in said
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["http://u:s3cret@head:8265", "http://s3cret@head", "http://head:8265/foo?token=s3cret",
+     "https://head#s3cret", "u:s3cret@head:8265", "http://u:s3#cret@head"],
+)  # fmt: skip
+def test_an_address_with_what_may_be_a_secret_is_refused_and_not_repeated(address: str) -> None:
+    said = message(address)
+    assert said.startswith("--address: holds more than scheme, host, port and path; leave out user")
+    assert said.endswith("set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to "
+                         "the cluster's")  # fmt: skip
+    assert "s3" not in said
+
+
+def test_a_dashboard_may_be_below_a_path_of_a_proxy() -> None:
+    below = {(how, f"/lab/ray{path}"): answer for (how, path), answer in HERE.items()}
+    with server(below) as port:
+        cluster = Cluster(f"http://127.0.0.1:{port}/lab/ray/")
+        assert cluster.address == f"http://127.0.0.1:{port}/lab/ray"
+        assert cluster.jobs() == []
+
+
 @pytest.mark.parametrize("command", [["submit", "x.yaml"], ["cancel", "x"]])
 def test_a_cluster_must_be_named(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_API_SERVER_ADDRESS")

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -241,6 +242,26 @@ def test_one_command_at_a_time_runs_a_sweep(run: Runner, folder: Path) -> None:
         assert run("attention=[none]", study="another").summary.done == 1
         other.kill()  # the lock of a dead process is no lock
     assert run("attention=[none]").summary.done == 1
+
+
+def test_a_submitted_sweep_waits_for_the_job_before_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, said = Study(tmp_path, "small"), []
+    monkeypatch.setenv("SWEEP_CONFINED", "1")
+    monkeypatch.setattr("sweep.orchestration.run.LOCK_SECONDS", 0.0)
+    with hold(tmp_path / "studies" / "small" / "lock") as other:
+        threading.Timer(0.5, other.kill).start()
+        with running(study, wait=False, tell=said.append):
+            assert other.wait(10) != 0  # it was killed
+    assert "; waiting until it ends" in said[0]
+    monkeypatch.setattr("sweep.orchestration.run.JOB_LOCK_SECONDS", 0.0)
+    with (
+        hold(tmp_path / "studies" / "small" / "lock"),
+        pytest.raises(FolderError, match=r"small is run by another command .*, after 0 s still"),
+        running(study, wait=False, tell=print),
+    ):
+        pass
 
 
 def test_folder_that_cannot_be_written_to(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import torch
 
 from sweep.devices import Stretch
 from sweep.ledger import Ledger
+from sweep.orchestration.attempt import _continue
 from sweep.profiling.environment import processor
 from sweep.spec.trial import Trial
 from sweep.training.loop import train
@@ -82,6 +85,19 @@ def test_a_shorter_trial_that_lost_its_checkpoint_meanwhile_costs_its_epochs_onl
     (trial_id,) = (p.trial.trial_id for p in long.plan.trials)
     assert long.summary.done == 1
     assert f"starts anew: trial {shorter}" in Ledger(folder).log_path(trial_id).read_text()
+
+
+def test_who_looks_at_the_shorter_trial_costs_none_of_its_epochs(run: Runner, folder: Path) -> None:
+    short = run(*KEPT, "recipe.epochs=1")
+    (shorter,) = (p.trial.trial_id for p in short.plan.trials)
+    ledger = Ledger(folder)
+    with ledger.training(shorter).path.open("a") as looked_at:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)  # as a heartbeat's look
+        threading.Timer(0.5, fcntl.flock, (looked_at, fcntl.LOCK_UN)).start()
+        _continue(shorter, "longer", ledger)
+    assert (
+        f"goes on from the checkpoint of trial {shorter}" in ledger.log_path("longer").read_text()
+    )
 
 
 def test_epochs_of_a_shorter_trial_stay_those_of_its_device(

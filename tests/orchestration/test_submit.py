@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import filecmp
 import json
 import os
@@ -14,7 +15,7 @@ import pytest
 from spec.spaces import space_of
 
 from sweep.orchestration import submit as submitting
-from sweep.orchestration.cluster import Cluster, ClusterError, Job
+from sweep.orchestration.cluster import Cluster, ClusterError, Job, moment
 from sweep.orchestration.packed import pack_code
 from sweep.orchestration.submit import entrypoint, job_name, jobs_of, submit
 
@@ -99,11 +100,7 @@ def test_a_job_brings_the_space_as_it_was_and_says_what_it_is(
         "python -m sweep.cli run --address auto -- search_space.yaml recipe.epochs=1 "
         "'question=Is it ; $(small)?'"
     )
-    assert got["environment"] == {
-        "SWEEP_CONFINED": "1",
-        "PYTHONUNBUFFERED": "1",
-        "RAY_JOB_STOP_WAIT_TIME_S": "3600",
-    }
+    assert got["environment"] == {"SWEEP_CONFINED": "1", "PYTHONUNBUFFERED": "1"}
     metadata = got["metadata"]
     assert isinstance(metadata, dict)
     assert {key: metadata[key] for key in ("sweep_study", "user", "host")} == {
@@ -117,6 +114,55 @@ def test_a_job_brings_the_space_as_it_was_and_says_what_it_is(
     assert isinstance(other, dict)
     assert other["sweep_space"] != metadata["sweep_space"]
     assert len(other["sweep_space"]) == 64
+
+
+def test_how_long_a_job_may_take_to_stop_is_the_clusters_unless_its_sender_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_JOB_STOP_WAIT_TIME_S", "7")
+    cluster = FakeCluster()
+    submit(cluster, space_of(tmp_path))
+    environment = cluster.got["environment"]
+    assert isinstance(environment, dict)
+    assert environment["RAY_JOB_STOP_WAIT_TIME_S"] == "7"
+
+
+def sent(number: int, user: str, space: str) -> Job:
+    """Return a job of a user that has ended, later than those of lower numbers."""
+    ended = job(f"sweep-small-{number}", "succeeded", number * 100, number * 100 + 1)
+    return dataclasses.replace(ended, user=user, space=space)
+
+
+def digest_of(tmp_path: Path) -> str:
+    cluster = FakeCluster()
+    submit(cluster, space_of(tmp_path))
+    metadata = cluster.got["metadata"]
+    assert isinstance(metadata, dict)
+    return str(metadata["sweep_space"])
+
+
+def test_another_space_does_not_take_the_name_of_another_users_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "bob")
+    cluster = FakeCluster(sent(1, "ann", "old"), sent(2, "ann", "hers"), sent(3, "bob", "hers"))
+    with pytest.raises(ClusterError) as refused:
+        submit(cluster, space_of(tmp_path))
+    assert not cluster.got
+    assert str(refused.value) == (
+        f"sweep small at http://head:8265 is that of ann@desk: job sweep-small-2 of {moment(200)} "
+        "has another search space; submit yours under a name of its own, such as study=small_bob"
+    )
+    monkeypatch.setenv("LOGNAME", "ann")  # although bob had it go on
+    assert submit(cluster, space_of(tmp_path)) == "sweep-small-4"
+
+
+def test_anybody_may_have_a_sweep_go_on_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "bob")
+    cluster = FakeCluster(sent(1, "ann", digest_of(tmp_path)))
+    assert submit(cluster, space_of(tmp_path)) == "sweep-small-2"
 
 
 @pytest.mark.parametrize("word", HOSTILE)

@@ -60,6 +60,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command += ["--object-store-memory", str(100 * 2**20)]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     settings = {"PATH": path, "SWEEP_DIR": str(place / "sweeps"), "SWEEP_DATA": str(place / "data")}
+    settings["RAY_JOB_STOP_WAIT_TIME_S"] = "300"  # as an operator does, else it is 3 s
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(place / "token")}
     inherited = {k: v for k, v in os.environ.items() if k not in (*SETTINGS, "PYTHONPATH")}
     with pytest.MonkeyPatch.context() as patch, (place / "ray.txt").open("w") as log:

@@ -49,6 +49,7 @@ class Folder:
     study: str = "small"
     ledger: Ledger = field(init=False)
     delivery: Delivery = field(init=False)
+    said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.path)
@@ -58,7 +59,7 @@ class Folder:
         """Begin another run of the sweep."""
         trials = tuple(TrialRecord(trial, "ELA-B", {"macs": 5}) for trial in TRIALS)
         sweep = SweepRecord(self.study, "Why?", "top1", {}, {"plan.json": "{}"}, trials)
-        self.delivery = Delivery(sweep, self.ledger, self.uri)
+        self.delivery = Delivery(sweep, self.ledger, self.uri, self.said.append)
 
     def train(self, *epochs: int, seed: int = 0) -> None:
         """Measure epochs; the second one is the last."""

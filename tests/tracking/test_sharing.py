@@ -135,6 +135,28 @@ def test_trial_in_training_elsewhere_is_left_to_it_until_its_heart_stops(
     assert not looked(two, ID).has(ID)
 
 
+@pytest.mark.parametrize("skew", [-3600, 3600])
+def test_a_heart_that_beats_counts_whatever_the_clock_there_says(
+    one: Folder, two: Folder, uri: str, skew: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(adoption.time, "monotonic", lambda: now)
+    one.train(1)
+    one.deliver()
+    age(uri, skew)
+    elsewhere = looked(two, ID)
+    now += 60
+    age(uri, skew - 60)
+    elsewhere._look()
+    assert elsewhere.has(ID)
+    now += STALE_SECONDS - 1
+    elsewhere._look()
+    assert elsewhere.has(ID)
+    now += 2
+    elsewhere._look()  # the same heartbeat still
+    assert not elsewhere.has(ID)
+
+
 def test_end_elsewhere_is_noticed_by_a_later_look(one: Folder, two: Folder) -> None:
     one.train(1)
     one.deliver()

@@ -142,6 +142,43 @@ def test_store_that_goes_down_in_the_middle_and_comes_back(
     assert_whole(uri)
 
 
+def test_a_problem_that_lasts_is_told_once_and_its_end_once(
+    folder: Folder, uri: str, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "PATIENCE_SECONDS", 0.2)
+    down, attempts, said = False, [], folder.said
+
+    def fails(request: str) -> str:
+        attempts.append(request)
+        return "before" if down else ""
+
+    through(monkeypatch, uri, fails)
+    folder.train(1)
+    folder.delivery.start()
+    wait_for(lambda: runs(uri))
+    assert said == []
+    down = True
+    folder.delivery.notify(ID)
+    wait_for(lambda: said)
+    before = len(attempts)
+    folder.delivery.notify(ID)
+    wait_for(lambda: len(attempts) > before + 5)  # it is not given up
+    assert said == ["ConnectionError: the server is down"]
+    down = False
+    wait_for(lambda: not folder.delivery.problem)
+    folder.train(2)
+    folder.delivery.notify(ID)
+    assert folder.delivery.close(60)
+    assert said == ["ConnectionError: the server is down", ""]
+    assert_whole(uri)
+
+
+def test_a_problem_that_is_soon_over_is_not_told(folder: Folder) -> None:
+    for problem in ("down", "down", "", "down", ""):
+        folder.delivery._note(problem)
+    assert folder.said == []
+
+
 def test_store_that_was_down_gets_all_in_a_later_run(
     folder: Folder, uri: str, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

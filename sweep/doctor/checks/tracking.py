@@ -16,8 +16,8 @@ from sweep.tracking.health import (
     greet,
     is_server,
     round_trip,
-    without_password,
 )
+from sweep.tracking.store import without_password
 
 NETWORK = ("nfs", "ceph", "lustre", "gpfs", "beegfs", "fuse.")
 
