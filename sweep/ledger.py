@@ -84,6 +84,8 @@ class Entry:
     """Epochs after which a scheduler let it go on where others ended."""
     full: bool = False
     """Whether it is to be trained to its end, whatever a scheduler says."""
+    attempt: str = ""
+    """The id of the last attempt; empty before the first, and of versions that gave none."""
 
     @property
     def settled(self) -> bool:
@@ -212,8 +214,10 @@ class Ledger:
 
     # What happens --------------------------------------------------------------------------
 
-    def begin(self, trial: Trial, share: Share, device: str = "", address: str = "") -> None:
-        """Note that an attempt at a trial starts now, in this process.
+    def begin(self, trial: Trial, share: Share, device: str = "", address: str = "") -> str:
+        """Note that an attempt at a trial starts now, in this process; return the attempt's id.
+
+        From here on it is the one whose events count; see ``is_last``.
 
         Args:
             trial: what is trained.
@@ -227,7 +231,16 @@ class Ledger:
         write_record(folder / "trial.json", trial.model_dump(mode="json"))
         where = {"host": platform.node(), "address": address, "device": device}
         known = {key: value for key, value in where.items() if value}
-        self._note_event(trial.trial_id, "begin", share=vars(share), pid=os.getpid(), **known)
+        attempt, given = uuid.uuid4().hex, vars(share)
+        self._note_event(trial.trial_id, "begin", attempt, share=given, pid=os.getpid(), **known)
+        return attempt
+
+    def is_last(self, trial_id: str, attempt: str) -> bool:
+        """Tell whether no other attempt was begun since one was.
+
+        The training lock says so too, but a network file system may have lost it.
+        """
+        return self.entry(trial_id).attempt == attempt
 
     def record(
         self, trial_id: str, epoch: int, metrics: dict[str, float], device: str = ""
@@ -242,9 +255,9 @@ class Ledger:
         """Store the result of a trial; from here on it is never trained again."""
         write_record(self.trial_folder(trial_id) / "result.json", result)
 
-    def finish(self, trial_id: str) -> None:
+    def finish(self, trial_id: str, attempt: str = "") -> None:
         """Note that a trial whose result is stored is done, and has left no more than is kept."""
-        self._note_event(trial_id, "finish", pid=os.getpid())
+        self._note_event(trial_id, "finish", attempt, pid=os.getpid())
 
     def adopt(
         self,
@@ -273,18 +286,28 @@ class Ledger:
         self._note_event(trial.trial_id, "finish", time=ended, origin=origin)
         shutil.rmtree(self.checkpoint_folder(trial.trial_id), ignore_errors=True)
 
-    def fail(self, trial_id: str, kind: FailureKind, reason: str, details: str) -> None:
-        """Note that an attempt failed, why, and the traceback."""
+    def fail(
+        self, trial_id: str, kind: FailureKind, reason: str, details: str, attempt: str = ""
+    ) -> None:
+        """Note that an attempt failed, why, and the traceback.
+
+        Args:
+            trial_id: whose attempt.
+            kind: of the failure.
+            reason: in one line.
+            details: the traceback.
+            attempt: its id, if it says so itself; without one, whichever was the last.
+        """
         write_text(self.failure_path(trial_id), details)
-        self._note_event(trial_id, "fail", kind=kind, reason=reason)
+        self._note_event(trial_id, "fail", attempt, kind=kind, reason=reason)
 
     def enlarge(self, trial_id: str, share: Share) -> None:
         """Note what the next attempt gets, because the last one did not fit the GPU's memory."""
         self._note_event(trial_id, "enlarge", share=vars(share))
 
-    def stop(self, trial_id: str, reason: str) -> None:
+    def stop(self, trial_id: str, reason: str, attempt: str = "") -> None:
         """Note that a scheduler ended a trial before its last epoch."""
-        self._note_event(trial_id, "stop", reason=reason)
+        self._note_event(trial_id, "stop", attempt, reason=reason)
 
     def promote(self, trial_id: str, epoch: int) -> None:
         """Note that a scheduler let a trial go on after an epoch where others ended."""
@@ -317,15 +340,27 @@ class Ledger:
         with self.log_path(trial_id).open("a", encoding="utf-8") as file:
             file.write(f"{then} {' '.join(text.split())}\n")
 
+    def refresh(self, trial_id: str) -> None:
+        """Have a network file system ask its server what a trial's folder holds now.
+
+        Opening files asks only for those that are known; what is new may show up to a minute late,
+        but for who changes the folder itself, whose server's answer says that others did too.
+        """
+        path = self.trial_folder(trial_id) / f".{uuid.uuid4().hex}.partial"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        path.unlink()
+
     def remove(self, trial_id: str) -> None:
         """Remove all there is of a trial."""
         shutil.rmtree(self.trial_folder(trial_id), ignore_errors=True)
 
-    def _note_event(self, trial_id: str, event: str, **more: Any) -> None:
+    def _note_event(self, trial_id: str, event: str, attempt: str = "", **more: Any) -> None:
         path = self._history_path(trial_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         epochs = len(self.journal(trial_id))
-        append_line(path, {"event": event, "time": time.time(), "epochs": epochs, **more})
+        whose = {"attempt": attempt} if attempt else {}
+        append_line(path, {"event": event, "time": time.time(), "epochs": epochs, **whose, **more})
 
     def _history_path(self, trial_id: str) -> Path:
         return self.trial_folder(trial_id) / "history.jsonl"
@@ -351,6 +386,8 @@ def _after(entry: Entry, event: dict[str, Any], *, fruitful: bool) -> Entry:
     time_, reason = event["time"], event.get("reason", "")
     if fruitful:
         entry = replace(entry, fruitless=0)
+    if _is_late(entry, event):
+        return entry
     match event["event"]:
         case "begin":
             return replace(
@@ -361,6 +398,7 @@ def _after(entry: Entry, event: dict[str, Any], *, fruitful: bool) -> Entry:
                 reason="",
                 started=time_,
                 share=Share(**event["share"]),
+                attempt=event.get("attempt", ""),
             )
         case "finish":
             return replace(entry, state="done", kind=None, reason="", ended=time_)
@@ -387,3 +425,14 @@ def _after(entry: Entry, event: dict[str, Any], *, fruitful: bool) -> Entry:
             return replace(entry, state="planned", kind=None, reason="", fruitless=0, full=full)
         case unknown:
             raise NewerVersionError(f"a newer version of sweep noted an event {unknown!r}")
+
+
+def _is_late(entry: Entry, event: dict[str, Any]) -> bool:
+    """Tell whether an event changes nothing: the trial is done, or the attempt was overtaken.
+
+    Two attempts write where a network file system lost the lock of one whose node was slow.
+    """
+    if entry.state == "done":
+        return event["event"] in ("begin", "finish", "fail", "stop", "interrupt")
+    overtaken = event.get("attempt", entry.attempt) != entry.attempt
+    return overtaken and event["event"] in ("fail", "stop", "interrupt")

@@ -21,7 +21,7 @@ from sweep.study import StoredStudy
 if TYPE_CHECKING:
     from sweep.lengthen import Beginning
 
-OF_EVERY_LINE = ("event", "time", "epochs", "share", "host", "address", "device")
+OF_EVERY_LINE = ("event", "time", "epochs", "share", "host", "address", "device", "attempt")
 """Of an event: what a line of the history says in words of its own."""
 
 Step = Literal["new", "goes on", "tried again", "running", "done", "stopped", "failed", "left out"]

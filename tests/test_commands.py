@@ -100,6 +100,7 @@ def begun(ledger: Ledger, trial_id: str) -> None:
     assert trial is not None
     assert entry.share is not None
     (ledger.trial_folder(trial_id) / "result.json").unlink()
+    ledger.retry(trial_id)  # a trial that is done is begun again only after this
     ledger.begin(trial, entry.share)
 
 

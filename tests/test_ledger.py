@@ -149,6 +149,34 @@ def test_failures_count_until_there_is_one_more_epoch(ledger: Ledger) -> None:
     assert ledger.entry(ID).fruitless == 0
 
 
+def test_an_attempt_that_was_overtaken_changes_nothing(ledger: Ledger) -> None:
+    """As where a network file system lost the lock of the first, which lives on."""
+    first, second = (ledger.begin(TRIAL, SHARE) for _ in range(2))
+    assert [ledger.is_last(ID, one) for one in (first, second)] == [False, True]
+    ledger.fail(ID, "final", "its files are gone", "", first)
+    ledger.stop(ID, "asha", first)
+    assert ledger.entry(ID).state == "running"
+    ledger.store_result(ID, {"metrics": {}})
+    ledger.finish(ID, second)
+    ledger.fail(ID, "final", "its files are gone", "", first)
+    ledger.fail(ID, "transient", "the worker process died", "")
+    ledger.begin(TRIAL, SHARE)
+    entry = ledger.entry(ID)
+    assert (entry.state, entry.kind, entry.attempts) == ("done", None, 2)
+    ledger.retry(ID)
+    assert ledger.entry(ID).state == "planned"
+
+
+def test_history_of_before_attempts_had_ids_is_read(ledger: Ledger) -> None:
+    path = ledger.trial_folder(ID) / "history.jsonl"
+    path.parent.mkdir(parents=True)
+    common = {"time": 1.0, "epochs": 0}
+    durable.append_line(path, {"event": "begin", "share": vars(SHARE), **common})
+    durable.append_line(path, {"event": "fail", "kind": "final", "reason": "why", **common})
+    entry = ledger.entry(ID)
+    assert (entry.state, entry.reason, entry.attempt) == ("failed", "why", "")
+
+
 def test_what_settles_a_trial(ledger: Ledger) -> None:
     for kind, settled in {
         "transient": False,

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from optuna.exceptions import StorageInternalError
 
-from sweep.ledger import Entry, Ledger, Share
+from sweep.ledger import Ledger, Share
 from sweep.lock import Lock
 from sweep.orchestration.attempt import Job, Outcome
 from sweep.orchestration.early_stop import EarlyStop
@@ -31,6 +31,10 @@ from sweep.training.loop import EpochReport
 
 LOOK_SECONDS = 2.0
 """Between two looks at the trials that another command has."""
+LOOK_AT = 100
+"""Of these trials, how many each look is at."""
+LATE_SECONDS = (0.1, 0.4, 1.5, 3.0)
+"""Between looks for the good end of an attempt, which a network file system may show late."""
 
 
 class Source(Protocol):
@@ -102,12 +106,20 @@ class Agenda:
         self._out: set[str] = set()
         self._begun: dict[str, int] = {}
         """Trials that were handed out, and how many attempts they had had before the last time."""
+        self._shares: dict[str, Share] = {}
+        """What they were handed out with."""
+        self._reached: dict[str, int] = {}
+        """The last epoch of each that was told."""
+        self._vain: Counter[str] = Counter()
+        """Attempts of each in a row that were lost without one more epoch, as far as was told."""
         self._training: set[str] = set()
         """Of those that are out, the ones whose process has them."""
         self._later: list[tuple[float, str]] = []
         """A heap of (when, trial) of the trials that wait for another attempt."""
         self._deferred: deque[str] = deque()
         """Trials that another command has."""
+        self._told: set[str] = set()
+        """Those of which that was told."""
         self._looked = -LOOK_SECONDS
 
     @property
@@ -153,6 +165,9 @@ class Agenda:
     def epoch(self, trial_id: str, report: EpochReport) -> bool:
         """Take note of an epoch; return whether the trial is to end with it."""
         self.listener.epoch(trial_id, report)
+        if report.epoch > self._reached.get(trial_id, 0):
+            self._reached[trial_id] = report.epoch
+            del self._vain[trial_id]
         if self._is_elsewhere(trial_id, report.epoch):
             with self._writing():
                 self._give_up(trial_id)
@@ -170,7 +185,10 @@ class Agenda:
         return bool(reason)
 
     def ended(self, trial_id: str, outcome: Outcome) -> None:
-        """Take the outcome of a job, which the ledger has already."""
+        """Take the outcome of a job, which the ledger has already, if its node shares the folder.
+
+        What the ledger does not have is lost: nobody here could go on from it or read it.
+        """
         if trial_id not in self._out:
             return  # it was ended early, and its process says so now
         with self._writing():
@@ -180,6 +198,11 @@ class Agenda:
                     self.unwritable = outcome.reason
                 case "memory" | "transient":
                     self._try_again(trial_id, outcome)
+                case None if not self._has_good_end(trial_id):
+                    self.lost(trial_id, _nothing_here(self.ledger, outcome.node), "")
+                case "final" if self.ledger.entry(trial_id).state != "failed":
+                    self.ledger.fail(trial_id, "final", outcome.reason, "")
+                    self._settle(trial_id, outcome)
                 case _:
                     self._settle(trial_id, outcome)
 
@@ -216,7 +239,7 @@ class Agenda:
         if not self._deferred or self.clock() - self._looked < LOOK_SECONDS:
             return None
         self._looked = self.clock()
-        for _ in range(len(self._deferred)):
+        for _ in range(min(len(self._deferred), LOOK_AT)):
             if job := self._take(self._deferred.popleft()):
                 return job
         return None
@@ -231,9 +254,12 @@ class Agenda:
     def _take(self, trial_id: str) -> Job | None:
         """Return the job of a trial, unless it is settled, or another command has it."""
         claim = self.ledger.claim(trial_id)
-        if self._is_elsewhere(trial_id) or not claim.take():
-            if trial_id not in self._deferred:
-                self._deferred.append(trial_id)
+        if self._is_elsewhere(trial_id):
+            self._deferred.append(trial_id)
+            return None
+        if not claim.take():
+            self._deferred.append(trial_id)
+            self._tell_claimed(trial_id, claim)
             return None
         self._claims[trial_id] = claim
         if self.elsewhere is not None:
@@ -246,11 +272,21 @@ class Agenda:
             return None
         return self._job(trial_id)
 
+    def _tell_claimed(self, trial_id: str, claim: Lock) -> None:
+        """Say, once, that another command has a trial."""
+        if trial_id not in self._told:
+            self._told.add(trial_id)
+            holder = claim.holder() or "a process that did not say which"
+            reason = f"another command has it ({holder}); while that one trains it, it waits"
+            self.listener.retrying(trial_id, reason, LOOK_SECONDS)
+
     def _job(self, trial_id: str) -> Job:
         entry = self.ledger.entry(trial_id)
+        job = self.make_job(self._planned[trial_id], entry.larger)
         self._out.add(trial_id)
         self._begun[trial_id] = entry.attempts
-        return self.make_job(self._planned[trial_id], entry.larger)
+        self._shares[trial_id] = job.share
+        return job
 
     def _back(self, trial_id: str) -> None:
         """Take a job back that was out."""
@@ -284,12 +320,25 @@ class Agenda:
 
     # What becomes of them ------------------------------------------------------------------
 
+    def _has_good_end(self, trial_id: str) -> bool:
+        """Tell whether the ledger has that a trial ended well, or has it soon."""
+        for seconds in (*LATE_SECONDS, 0.0):
+            if self.ledger.entry(trial_id).state in ("done", "stopped"):
+                return True
+            time.sleep(seconds)
+            self.ledger.refresh(trial_id)
+        return False
+
     def _try_again(self, trial_id: str, outcome: Outcome) -> None:
         """Give a trial another attempt, if one may end better."""
-        entry = self.ledger.entry(trial_id)
-        wait = backoff(entry.fruitless)
         if outcome.kind == "memory":
-            wait = 0.0 if self._enlarge(trial_id, entry) else None
+            wait = 0.0 if self._enlarge(trial_id, outcome.reason) else None
+        else:
+            # The ledger has not all: an attempt that found the trial taken leaves nothing there.
+            self._vain[trial_id] += 1
+            wait = backoff(max(self._vain[trial_id], self.ledger.entry(trial_id).fruitless))
+            if wait is None and self.ledger.entry(trial_id).state != "failed":
+                self.ledger.fail(trial_id, "transient", outcome.reason, "")
         if wait is None:
             self._settle(trial_id, outcome)  # the next run of the sweep tries again
             return
@@ -297,14 +346,14 @@ class Agenda:
         heapq.heappush(self._later, (self.clock() + wait, trial_id))
         self.listener.retrying(trial_id, outcome.reason, wait)
 
-    def _enlarge(self, trial_id: str, entry: Entry) -> bool:
+    def _enlarge(self, trial_id: str, reason: str) -> bool:
         """Give a trial more of the GPU, or smaller pieces; return whether there was more."""
         recipe = self._planned[trial_id].trial.recipe
-        assert entry.share is not None
-        larger = enlarged(entry.share, recipe.batch_size, recipe.accumulate)
+        larger = enlarged(self._shares[trial_id], recipe.batch_size, recipe.accumulate)
         if larger is None:
-            reason = f"{entry.reason} (on a whole GPU, in the smallest pieces)"
-            details = self.ledger.failure_path(trial_id).read_text(encoding="utf-8")
+            reason = f"{reason} (on a whole GPU, in the smallest pieces)"
+            path = self.ledger.failure_path(trial_id)
+            details = path.read_text(encoding="utf-8") if path.exists() else ""
             self.ledger.fail(trial_id, "final", reason, details)
             return False
         self.ledger.enlarge(trial_id, larger)
@@ -323,3 +372,11 @@ class Agenda:
             yield
         except (OSError, StorageInternalError) as error:
             self.unwritable = str(error)
+
+
+def _nothing_here(ledger: Ledger, node: str) -> str:
+    """Return why an attempt that its node says ended well is lost."""
+    return (
+        f"it ended well on {node or 'its node'}, and nothing of that is in {ledger.folder}: that "
+        "folder must be the same on every node"
+    )

@@ -10,7 +10,7 @@ import gc
 import platform
 import traceback
 from collections.abc import Generator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import torch
 
 from sweep.data.base import MissingDatasetError
 from sweep.errors import first_line
-from sweep.ledger import FailureKind, JournalLine, Ledger, Share
+from sweep.ledger import FailureKind, JournalLine, Ledger, Share, node_of
 from sweep.models.build import model_of
 from sweep.orchestration.failures import failure_kind
 from sweep.profiling.cost import count_macs_fvcore
@@ -60,6 +60,15 @@ class Outcome:
     metrics: dict[str, float]
     reason: str = ""
     kind: FailureKind | None = None
+    node: str = field(default="", compare=False)
+    """That says so; empty if it is this process's."""
+
+
+class OvertakenError(RuntimeError):
+    """Another attempt at the trial was begun while this one ran, which leaves it to that one."""
+
+    def __init__(self) -> None:
+        super().__init__("another attempt at the trial was begun while this one ran")
 
 
 def attempt(job: Job, address: str = "") -> Generator[EpochReport, None, Outcome]:
@@ -78,7 +87,8 @@ def attempt(job: Job, address: str = "") -> Generator[EpochReport, None, Outcome
         reason = f"it is trained by another process already ({lock.holder()})"
         return Outcome({}, reason, "transient")
     try:
-        return (yield from _attempt(job, ledger, address))
+        outcome = yield from _attempt(job, ledger, address)
+        return replace(outcome, node=node_of({"host": platform.node(), "address": address}))
     finally:
         lock.release()
 
@@ -90,14 +100,18 @@ def _attempt(job: Job, ledger: Ledger, address: str) -> Generator[EpochReport, N
             _finish(job, ledger)
         return Outcome(known["metrics"])
     isolate(job.share.cpus)
+    own = ""
     try:
-        ledger.begin(job.trial, job.share, _given(job.share.gpus), address)
-        return (yield from _trained(job, ledger))
+        own = ledger.begin(job.trial, job.share, _given(job.share.gpus), address)
+        return (yield from _trained(job, ledger, own))
     except Exception as error:
-        kind, reason = failure_kind(error), _reason(error)
+        kind, reason = failure_kind(error, ledger.folder), _reason(error)
         if kind == "disk":  # nothing more can be written; the attempt counts as interrupted
             return Outcome({}, "the disk is full", kind)
-        ledger.fail(trial_id, kind, reason, traceback.format_exc())
+        if own and not ledger.is_last(trial_id, own):
+            kind, reason = "transient", str(OvertakenError())
+        else:
+            ledger.fail(trial_id, kind, reason, traceback.format_exc(), own)
         if _poisons_process(error):
             raise
         return Outcome({}, reason, kind)
@@ -133,8 +147,19 @@ def _given(gpus: float) -> str:
     return device_text(pick_device(gpus))
 
 
-def _trained(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
+def _trained(job: Job, ledger: Ledger, own: str) -> Generator[EpochReport, None, Outcome]:
+    """Train a trial.
+
+    Args:
+        job: the trial, and what it gets.
+        ledger: of its folder.
+        own: the id of this attempt.
+
+    Raises:
+        OvertakenError: another attempt was begun meanwhile; nothing more was written.
+    """
     trial_id = job.trial.trial_id
+    Checkpoints(ledger.checkpoint_folder(trial_id)).clear_strays()
     device = pick_device(job.share.gpus)
     if job.continues is not None:
         _continue(job.continues, trial_id, ledger)
@@ -153,26 +178,37 @@ def _trained(job: Job, ledger: Ledger) -> Generator[EpochReport, None, Outcome]:
         except StopIteration as end:
             result = end.value
             break
+        _check_last(ledger, trial_id, own)
         ledger.record(trial_id, report.epoch, report.metrics, _trainer(report, before, device))
         yield report
     if job.trial.partial:
+        _check_last(ledger, trial_id, own)
         reason = f"segment of a population, until epoch {job.trial.until}"
         Checkpoints(ledger.checkpoint_folder(trial_id)).reduce("last")  # for those that go on
-        ledger.stop(trial_id, reason)
+        ledger.stop(trial_id, reason, own)
         return Outcome(result.metrics, reason)
     if job.latency:
         result.metrics["latency_ms"] = _latency(job.trial, device)
-    ledger.store_result(
-        trial_id,
-        {
-            **asdict(result),
-            "fvcore": _fvcore(job.trial),
-            "environment": environment(device),
-            "share": asdict(job.share),
-        },
-    )
-    _finish(job, ledger)
+    measured = {
+        **asdict(result),
+        "fvcore": _fvcore(job.trial),
+        "environment": environment(device),
+        "share": asdict(job.share),
+    }
+    _check_last(ledger, trial_id, own)
+    ledger.store_result(trial_id, measured)
+    _finish(job, ledger, own)
     return Outcome(result.metrics)
+
+
+def _check_last(ledger: Ledger, trial_id: str, own: str) -> None:
+    """Look whether this attempt is still the one that may write.
+
+    Raises:
+        OvertakenError: it is not.
+    """
+    if not ledger.is_last(trial_id, own):
+        raise OvertakenError
 
 
 def _trainer(report: EpochReport, before: Mapping[int, JournalLine], device: torch.device) -> str:
@@ -187,10 +223,10 @@ def _trainer(report: EpochReport, before: Mapping[int, JournalLine], device: tor
     return line.device if line and line.metrics == report.metrics else device_text(device)
 
 
-def _finish(job: Job, ledger: Ledger) -> None:
+def _finish(job: Job, ledger: Ledger, own: str = "") -> None:
     """Close a trial whose result is stored; what it leaves on the disk first."""
     Checkpoints(ledger.checkpoint_folder(job.trial.trial_id)).reduce(job.keep)
-    ledger.finish(job.trial.trial_id)
+    ledger.finish(job.trial.trial_id, own)
 
 
 def _latency(trial: Trial, device: torch.device) -> float:

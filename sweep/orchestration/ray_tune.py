@@ -278,7 +278,7 @@ class _Ear(tune.Stopper):
         if self.agenda is None:
             return False
         if result["done"]:
-            outcome = Outcome(result["metrics"], result["reason"], result["kind"])
+            outcome = Outcome(result["metrics"], result["reason"], result["kind"], result["node"])
             self.agenda.ended(result["id"], outcome)
             return False
         report = EpochReport(result["epoch"], result["metrics"])

@@ -17,10 +17,11 @@ from typing import Literal
 
 from sweep.durable import remove_partials
 from sweep.errors import UserError
-from sweep.ledger import Ledger, Share
+from sweep.ledger import Entry, Ledger, Share
 from sweep.orchestration.agenda import Agenda, Listed, Source
 from sweep.orchestration.attempt import Outcome
 from sweep.orchestration.early_stop import EarlyStop, early_stop
+from sweep.orchestration.failures import tells_of_full_disk
 from sweep.orchestration.inline import InlineRunner
 from sweep.orchestration.jobs import JobMaker, placed
 from sweep.orchestration.paired import Paired
@@ -239,7 +240,7 @@ class _Sweep:
                 raise
             except OSError as error:
                 self._interrupted()
-                raise UnwritableError(_no_room(self.folder, str(error))) from error
+                raise UnwritableError(_unwritable(self.folder, str(error))) from error
             finally:
                 self.elsewhere.close()
         return self._summary(ran, answers, delivered)
@@ -396,17 +397,30 @@ class _Sweep:
         for planned in self.plan.runnable:
             trial_id = planned.trial.trial_id
             entry = self.ledger.entry(trial_id)
-            if entry.state not in ("done", "stopped", "planned"):  # planned: was not needed
-                reason = entry.reason or "did not run to its end"
+            if entry.state == "planned" and self.space.paired is not None:
+                continue  # its comparison needed fewer seeds
+            if entry.state not in ("done", "stopped"):
+                reason = entry.reason or _unended(entry, self.folder)
                 path = self.ledger.failure_path(trial_id)
                 yield Failure(trial_id, planned.name, reason, path)
 
 
-def _no_room(folder: Path, error: str) -> str:
+def _unended(entry: Entry, folder: Path) -> str:
+    """Return why a trial has no end, of which nobody has said why."""
+    if entry.state == "planned":
+        return f"it was to run, and nothing of it is in {folder}"
+    return "did not run to its end"
+
+
+def _unwritable(folder: Path, error: str) -> str:
+    """Return that a working folder cannot be written to any more, and what to do about it."""
+    told = f"{folder} cannot be written to any more: {error}"
+    kept = "Every trial is kept up to its last whole epoch"
+    if not tells_of_full_disk(error):
+        return f"{told}. {kept}: once that is mended, the same command goes on"
     free = shutil.disk_usage(folder).free / 2**20
     return (
-        f"{folder} cannot be written to any more: {error}; {free:,.0f} MiB are free there. Every "
-        "trial is kept up to its last whole epoch: make room, and the same command goes on"
+        f"{told}; {free:,.0f} MiB are free there. {kept}: make room, and the same command goes on"
     )
 
 

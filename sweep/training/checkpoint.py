@@ -17,6 +17,7 @@ import json
 import os
 import pickle
 import shutil
+import uuid
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +56,8 @@ class Checkpoints:
         """What ``load_last`` could not use, and why: one line each."""
         self._saved_best: dict[str, str] = {}
         """File and checksum of the best weights that were saved last."""
+        self._own: set[str] = set()
+        """Files that were loaded from or saved here: what others save meanwhile is not removed."""
 
     def exists(self) -> bool:
         """Tell whether an epoch was saved."""
@@ -74,15 +77,22 @@ class Checkpoints:
         if not entries:
             raise FileNotFoundError(f"{source} has no epoch to go on from")
         self.folder.mkdir(parents=True, exist_ok=True)
-        for part in (part for entry in entries for part in entry.values()):
-            shutil.copy2(source / part["file"], self.folder)
+        for name in _files(entries):
+            shutil.copy2(source / name, self.folder)
         self._commit(entries)
+        self._remove_all_but(_files(entries))
+
+    def clear_strays(self) -> None:
+        """Remove what attempts that were killed left; nobody else may be saving here."""
+        if self.folder.is_dir():
+            self._remove_all_but(_files(self._entries()))
 
     def reduce(self, keep: Keep) -> None:
         """Leave of a trial that has ended nothing, its best weights, or also its last state."""
         entries = self._entries()
         if keep == "last" and entries:
             self._commit(entries[:1])
+            self._remove_all_but(_files(entries[:1]))
         elif keep == "best" and entries:
             self._remove_all_but({entries[0]["best"]["file"]})
             (self.folder / MANIFEST).unlink()  # last: until then it says which file stays
@@ -91,7 +101,9 @@ class Checkpoints:
 
     def load_last(self, device: torch.device) -> dict[str, Any] | None:
         """Return the newest whole state that ``save_last`` was given, or None if there is none."""
-        for entry in self._entries():
+        entries = self._entries()
+        self._own |= _files(entries)
+        for entry in entries:
             problem = self._problem(entry)
             if not problem:
                 try:
@@ -117,7 +129,11 @@ class Checkpoints:
             "best": {"file": best, "sha256": checksums[best]},
         }
         older = [other for other in known if other["last"]["file"] != entry["last"]["file"]]
-        self._commit([entry, *older][:KEPT])
+        kept = [entry, *older][:KEPT]
+        self._commit(kept)
+        for name in self._own - _files(kept):
+            (self.folder / name).unlink(missing_ok=True)
+        self._own &= _files(kept)
 
     def load_best(self, epoch: int, device: torch.device) -> dict[str, Any]:
         """Return the weights saved for ``epoch``.
@@ -169,19 +185,18 @@ class Checkpoints:
         return ""
 
     def _commit(self, entries: list[Entry]) -> None:
-        """Make these the epochs to go on from, and remove the files of every other one."""
+        """Make these the epochs to go on from."""
         text = json.dumps({"version": VERSION, "epochs": entries}, indent=1)
         write_text(self.folder / MANIFEST, text)
-        self._remove_all_but({part["file"] for entry in entries for part in entry.values()})
 
     def _remove_all_but(self, needed: set[str]) -> None:
         for path in self.folder.iterdir():
             if path.suffix in (".pt", ".partial") and path.name not in needed:
-                path.unlink()
+                path.unlink(missing_ok=True)
 
     def _save(self, name: str, content: dict[str, Any]) -> dict[str, str]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f"{name}.{os.getpid()}.partial"
+        partial = self.folder / f"{name}.{uuid.uuid4().hex}.partial"
         try:
             with partial.open("wb") as file:
                 torch.save(content, file)
@@ -189,6 +204,7 @@ class Checkpoints:
                 os.fsync(file.fileno())
             checksum = _checksum(partial)
             partial.replace(self.folder / name)
+            self._own.add(name)
         except BaseException:  # a full disk: leave it the room
             partial.unlink(missing_ok=True)
             raise
@@ -203,6 +219,11 @@ class Checkpoints:
                 f"{path} is damaged: it holds more than tensors and plain data, and is not loaded"
             ) from None
         return content
+
+
+def _files(entries: list[Entry]) -> set[str]:
+    """Return the files that entries of a manifest name."""
+    return {part["file"] for entry in entries for part in entry.values()}
 
 
 def _checksum(path: Path) -> str:

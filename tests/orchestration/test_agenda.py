@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from sweep.ledger import Ledger, Share
-from sweep.orchestration.agenda import Agenda, Listed
+from sweep.lock import Lock
+from sweep.orchestration import agenda as agenda_module
+from sweep.orchestration.agenda import LOOK_SECONDS, Agenda, Listed
 from sweep.orchestration.attempt import Job, Outcome
 from sweep.orchestration.failures import BACKOFF_SECONDS
 from sweep.plan import PlannedTrial
@@ -251,3 +253,106 @@ def test_full_disk_ends_the_sweep(
     monkeypatch.setattr("sweep.ledger.append_line", full)
     at.agenda.lost(job.trial.trial_id, "died", "")
     assert "No space left" in at.agenda.unwritable
+
+
+def test_good_end_that_the_folder_does_not_have_is_a_lost_attempt(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a node whose working folder is a disk of its own."""
+    monkeypatch.setattr(agenda_module, "LATE_SECONDS", ())
+    at = bench()
+    trial_id = at.trials[0].trial.trial_id
+    for attempt in range(1, len(BACKOFF_SECONDS) + 2):
+        assert at.next_id() == trial_id
+        at.agenda.ended(trial_id, Outcome({"test_top1": 0.5}, node="node-7 (10.0.0.7)"))
+        assert at.ledger.entry(trial_id).fruitless == attempt
+        at.now += 1000.0
+    assert at.agenda.over
+    assert len(at.recorder.retries) == len(BACKOFF_SECONDS)
+    outcome = at.recorder.outcomes[trial_id]
+    assert outcome.kind == at.ledger.entry(trial_id).kind == "transient"
+    assert "node-7 (10.0.0.7)" in outcome.reason
+    assert str(at.folder) in outcome.reason
+
+
+def test_good_end_that_shows_late_is_one(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agenda_module, "LATE_SECONDS", (0.0, 0.0))
+    at = bench()
+    job = at.agenda.next()
+
+    def show(trial_id: str) -> None:
+        at.ledger.begin(job.trial, SHARE)
+        finish(at.ledger, trial_id, {"metrics": {}})
+
+    monkeypatch.setattr(at.ledger, "refresh", show)
+    at.agenda.ended(job.trial.trial_id, Outcome({"test_top1": 0.5}))
+    assert at.recorder.outcomes == {job.trial.trial_id: Outcome({"test_top1": 0.5})}
+    assert at.agenda.over
+
+
+def test_trial_that_a_process_does_not_let_go_of_is_given_up(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    (trial_id,) = (p.trial.trial_id for p in at.trials)
+    taken = Outcome({}, "it is trained by another process already (process 7 on n)", "transient")
+    for _ in range(len(BACKOFF_SECONDS) + 1):
+        assert at.next_id() == trial_id
+        at.agenda.ended(trial_id, taken)
+        at.now += 1000.0
+    assert at.agenda.over
+    assert at.recorder.outcomes == {trial_id: taken}
+    assert at.ledger.entry(trial_id).reason == taken.reason
+
+
+def test_an_epoch_that_is_new_ends_the_count_of_lost_attempts(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    (trial_id,) = (p.trial.trial_id for p in at.trials)
+    for epoch in range(1, 2 * len(BACKOFF_SECONDS)):
+        assert at.next_id() == trial_id
+        at.agenda.epoch(trial_id, EpochReport(epoch, {}))
+        at.agenda.ended(trial_id, Outcome({}, "overtaken", "transient"))
+        at.now += 1000.0
+    assert at.recorder.outcomes == {}
+
+
+def test_trial_that_another_command_has_is_told_once(bench: Callable[..., Bench]) -> None:
+    one, two = bench(1), bench(1)
+    trial_id = one.next_id()
+    for _ in range(3):
+        assert two.agenda.next() is None
+        two.now += LOOK_SECONDS
+    ((told, reason),) = two.recorder.retries
+    assert told == trial_id
+    assert "another command has it (process " in reason
+
+
+def test_each_look_is_at_some_of_the_trials_that_others_have(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agenda_module, "LOOK_AT", 2)
+    one, two = bench(5), bench(5)
+    while one.agenda.next():
+        pass
+    two.agenda.next()
+    looked: list[str] = []
+    monkeypatch.setattr(Lock, "take", lambda lock: looked.append(lock.path.parent.name))
+    for _ in range(5):
+        two.now += LOOK_SECONDS
+        assert two.agenda.next() is None
+    assert looked == 2 * [p.trial.trial_id for p in two.trials]
+
+
+def test_share_that_did_not_fit_is_the_one_that_was_handed_out(
+    bench: Callable[..., Bench],
+) -> None:
+    """The ledger knows of no attempt: its node has another folder."""
+    at = bench()
+    shares = []
+    while job := at.agenda.next():
+        shares.append(job.share.gpus)
+        at.agenda.ended(job.trial.trial_id, Outcome({}, "CUDA out of memory", "memory"))
+    assert shares[:3] == [0.25, 0.5, 1.0]
+    assert at.agenda.over
+    assert not at.agenda.unwritable
+    assert at.ledger.entry(at.trials[0].trial.trial_id).settled

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ import torch
 from sweep.attention.base import IndivisibleError
 from sweep.ledger import Share
 from sweep.orchestration.failures import BACKOFF_SECONDS, backoff, enlarged, failure_kind
+from sweep.orchestration.run import _unwritable
 from sweep.training.loop import NonFiniteLossError
 
 
@@ -31,6 +34,14 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "transient"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "transient"),
         (ConnectionResetError("gone"), "transient"),
+        (OSError(errno.ESTALE, "Stale file handle", "/sweeps/trials"), "transient"),
+        (OSError(errno.EIO, "Input/output error"), "transient"),
+        (raised(RuntimeError("cannot save"), OSError(errno.ENOLCK, "No locks")), "transient"),
+        (OSError(errno.EMFILE, "Too many open files"), "transient"),
+        (
+            RuntimeError("unable to write to file </torch_1>: No space left on device (28)"),
+            "transient",
+        ),
         (MemoryError(), "transient"),
         (NonFiniteLossError(float("nan"), 1, 2), "final"),
         (IndivisibleError("num_groups (=5) must divide C=64"), "final"),
@@ -40,6 +51,31 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 )
 def test_kind(error: BaseException, kind: str) -> None:
     assert failure_kind(error) == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("sweeps/trials/one/journal.jsonl", "disk"), ("tmp/pymp-1", "transient"), (None, "disk")],
+)
+def test_only_the_disk_of_the_working_folder_ends_a_sweep(
+    tmp_path: Path, name: str | None, kind: str
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "sweeps").symlink_to(tmp_path / "real")
+    named = [str(tmp_path / name)] if name else []
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        error = OSError(number, "full", *named)
+        assert failure_kind(error, tmp_path / "sweeps") == kind
+        assert failure_kind(error, tmp_path / "real") == kind
+
+
+def test_only_a_full_disk_is_told_as_one(tmp_path: Path) -> None:
+    full, gone = (str(OSError(n, os.strerror(n))) for n in (errno.ENOSPC, errno.ESTALE))
+    assert "MiB are free there" in _unwritable(tmp_path, full)
+    assert "make room" in _unwritable(tmp_path, "the disk is full")
+    told = _unwritable(tmp_path / "gone", gone)
+    assert "Stale file handle" in told
+    assert "room" not in told
 
 
 def test_backoff_grows_and_ends() -> None:

@@ -326,3 +326,15 @@ def test_side_figure_that_cannot_be_counted_costs_no_training(
     (child,) = runs_of(folder, "trial")
     assert names.FVCORE_MACS not in child.data.metrics
     assert "cannot be traced" in child.data.tags["sweep.fvcore_unsupported"]
+
+
+def test_trial_that_nothing_came_of_is_a_failure(
+    run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "sweep.orchestration.inline.InlineRunner.run", lambda runner, agenda, stop: None
+    )
+    done = run("attention=[none]")
+    (failure,) = done.summary.failures
+    assert failure.trial_id == done.plan.trials[0].trial.trial_id
+    assert "nothing of it is in " in failure.reason

@@ -158,6 +158,8 @@ def test_a_crash_before_any_renaming_leaves_what_was(
         with pytest.raises(KeyboardInterrupt):
             save_second(checkpoints)
     again = Checkpoints(tmp_path)
+    again.clear_strays()
+    assert not [name for name in files(again) if name.endswith(".partial")]
     assert best_of(again.load_last(CPU)) == 1
     assert again.damaged == []
     again.save_best(2, {})
@@ -231,3 +233,24 @@ def test_a_manifest_names_no_file_of_elsewhere(tmp_path: Path, name: str) -> Non
     again = Checkpoints(folder)
     assert again.load_last(CPU) is None
     assert f"{name!r} is not the name of a file beside it" in again.damaged[0]
+
+
+def test_epochs_that_another_attempt_saves_are_not_removed(tmp_path: Path) -> None:
+    """Two that do not know of each other: a network file system may lose a lock."""
+    one = saved(tmp_path, 1)
+    other = Checkpoints(tmp_path)
+    other.load_last(CPU)
+    (tmp_path / "epoch-0009.pt.of-another.partial").write_bytes(b"PK")
+    other.save_best(8, {})
+    for epoch in (8, 9, 10):
+        other.save_last(epoch, state(8, epoch))
+    one.save_best(2, {})
+    for epoch in (2, 3, 4, 5):
+        one.save_last(epoch, state(2, epoch))
+    left = files(Checkpoints(tmp_path))
+    assert {"best-0008.pt", "epoch-0009.pt", "epoch-0010.pt"} <= set(left)
+    assert "epoch-0009.pt.of-another.partial" in left
+    assert "epoch-0003.pt" not in left
+    Checkpoints(tmp_path).clear_strays()
+    assert not [name for name in files(one) if name.endswith(("0010.pt", ".partial"))]
+    assert best_of(Checkpoints(tmp_path).load_last(CPU)) == 2
