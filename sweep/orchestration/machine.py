@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,41 @@ class Needs:
     settings: Mapping[str, Any]
     content: Mapping[str, Any] | None
     """What the trials say of the data set's files; None where there are no trials yet."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process, told from those of other machines and containers, and later ones of its number."""
+
+    machine: str
+    pid: int
+    started: str
+    """In clock ticks since its machine was booted."""
+
+    @property
+    def may_live(self) -> bool:
+        """Whether it lives, or cannot be seen from here because it is of another machine."""
+        return self.machine != _machine() or _started(self.pid) == self.started
+
+
+def this_process() -> Process:
+    """Return this process."""
+    return Process(_machine(), os.getpid(), _started(os.getpid()))
+
+
+def _machine() -> str:
+    """Return what tells apart machines, and containers, of one name."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    return f"{platform.node()} {boot} {os.readlink('/proc/self/ns/pid')}"
+
+
+def _started(pid: int) -> str:
+    """Return when a process was started; empty if there is none of that number."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]  # its name, in brackets, may hold anything
 
 
 def this_machine() -> Machine:

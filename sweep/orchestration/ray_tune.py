@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import shutil
 import signal
 import threading
@@ -47,7 +46,7 @@ from sweep.orchestration.attempt import Job, Outcome, attempt  # noqa: E402
 from sweep.orchestration.cluster import ClusterError  # noqa: E402
 from sweep.orchestration.connect import answers, join  # noqa: E402
 from sweep.orchestration.failures import failure_kind  # noqa: E402
-from sweep.orchestration.machine import dataset_root  # noqa: E402
+from sweep.orchestration.machine import Process, dataset_root, this_process  # noqa: E402
 from sweep.orchestration.nodes import alive_nodes  # noqa: E402
 from sweep.orchestration.packing import measured_fractions  # noqa: E402
 from sweep.orchestration.resources import Room, fits  # noqa: E402
@@ -70,8 +69,8 @@ LOOK_SECONDS = 5.0
 """Between two looks at whether Ray lives."""
 
 
-COMMAND = (platform.node(), os.getpid())
-"""The host and process that this module was imported in: of the command, where it is told on."""
+COMMAND = this_process()
+"""The process that this module was imported in: of the command, where it is told on."""
 
 
 class RayLostError(UserError, RuntimeError):
@@ -228,7 +227,7 @@ class TrialActor(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self._epochs: Generator[EpochReport, None, Outcome] | None = None
-        threading.Thread(target=_end_with, args=(*config["command"],), daemon=True).start()
+        threading.Thread(target=_end_with, args=(config["command"],), daemon=True).start()
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -253,13 +252,13 @@ class TrialActor(tune.Trainable):
             self._epochs = None
 
 
-def _end_with(host: str, pid: int) -> None:
+def _end_with(command: Process) -> None:
     """End this process soon after the command that it trains for, or the node that started it.
 
     Ray does so too, but can take a minute, in which the trial may be somebody else's already.
     """
     node = os.getppid()
-    while os.getppid() == node and (platform.node() != host or Path(f"/proc/{pid}").exists()):
+    while os.getppid() == node and command.may_live:
         time.sleep(WATCH_SECONDS)
     os._exit(1)
 
