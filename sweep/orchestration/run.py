@@ -127,6 +127,7 @@ def running(study: Study, *, wait: bool, tell: Callable[[str], object]) -> Itera
 
     Raises:
         FolderError: another command runs it, or the folder cannot be written to.
+        LockError: its file system has no locks.
     """
     lock = study.lock()
     try:
@@ -136,9 +137,9 @@ def running(study: Study, *, wait: bool, tell: Callable[[str], object]) -> Itera
                 raise FolderError(f"{held}; --wait waits until it ends")
             tell(f"{held}; waiting until it ends")
             lock.wait(math.inf)
+    except UserError:
+        raise
     except OSError as error:
-        if isinstance(error, FolderError):
-            raise
         raise FolderError(f"cannot write to {study.folder}: {error.strerror}") from None
     try:
         for path in (study.plan_path, study.space_path):

@@ -10,6 +10,8 @@ from ray.cluster_utils import Cluster
 
 from sweep.data.base import MissingDatasetError
 from sweep.ledger import Ledger, Share
+from sweep.lock import Lock
+from sweep.orchestration.attached import held_mark
 from sweep.orchestration.cluster import ClusterError
 from sweep.orchestration.connect import join
 from sweep.orchestration.failures import failure_kind
@@ -19,6 +21,7 @@ from sweep.orchestration.resources import NoRoomError, share, slots
 from sweep.orchestration.run import Where
 from sweep.registry import DATASETS
 from sweep.spec.schema import Resources
+from sweep.study import Study
 from sweep.training.loop import EpochReport
 from tests.orchestration.conftest import Recorder, Run
 
@@ -77,7 +80,6 @@ def test_no_cluster_at_an_address() -> None:
 
 
 def needs(tmp_path: Path, **changed: object) -> Needs:
-    (tmp_path / "mark").touch()
     settings = {"subset": 48}
     known = {
         "mark": tmp_path / "mark",
@@ -89,10 +91,38 @@ def needs(tmp_path: Path, **changed: object) -> Needs:
     return Needs(**(known | changed))
 
 
+@pytest.fixture
+def _locked(tmp_path: Path) -> Iterator[None]:
+    """The mark, as the command holds it."""
+    lock = Lock(tmp_path / "mark")
+    assert lock.take()
+    yield
+    lock.release()
+
+
+@pytest.mark.usefixtures("_locked")
 def test_a_machine_that_has_all_that_a_sweep_needs(tmp_path: Path) -> None:
     assert obstacles(needs(tmp_path)) == []
 
 
+def test_locks_that_stay_on_their_machine_are_told(tmp_path: Path) -> None:
+    (tmp_path / "mark").touch()  # as a machine sees it that does not hear of the command's lock
+    (locks,) = obstacles(needs(tmp_path))
+    assert locks.startswith(f"locks in {tmp_path} do not hold between it and the command's node")
+    assert "NFS without nolock and local_lock" in locks
+
+
+def test_a_mark_is_locked_while_it_is_held_and_left_by_nobody(tmp_path: Path) -> None:
+    study = Study(tmp_path, "small")
+    study.path.mkdir(parents=True)
+    (study.path / "node-check-of-a-command-that-was-killed").touch()
+    with held_mark(study) as mark:
+        assert [path.name for path in study.path.iterdir()] == [mark.name]
+        assert not Lock(mark).is_free()
+    assert not list(study.path.iterdir())
+
+
+@pytest.mark.usefixtures("_locked")
 def test_what_keeps_a_machine_from_running_trials_is_told(tmp_path: Path) -> None:
     nowhere = tmp_path / "gone" / "mark"
     (folder,) = obstacles(needs(tmp_path, mark=nowhere))
