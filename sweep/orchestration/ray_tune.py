@@ -38,6 +38,8 @@ os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items
 
 import ray  # noqa: E402  # reads the settings above when it is imported
 from ray import tune  # noqa: E402
+from ray.util.placement_group import placement_group, remove_placement_group  # noqa: E402
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy  # noqa: E402
 
 from sweep.errors import UserError  # noqa: E402
 from sweep.ledger import Share  # noqa: E402
@@ -59,7 +61,7 @@ from sweep.orchestration.machine import (  # noqa: E402
     this_process,
 )
 from sweep.orchestration.nodes import alive_nodes  # noqa: E402
-from sweep.orchestration.packing import measured_fractions  # noqa: E402
+from sweep.orchestration.packing import gpu_came, measured_fractions  # noqa: E402
 from sweep.orchestration.place import Place  # noqa: E402
 from sweep.orchestration.resources import Room, fits  # noqa: E402
 from sweep.plan import Plan  # noqa: E402
@@ -109,11 +111,15 @@ class RayRunner:
         self.folder, self.scratch = study.folder, study.scratch
         self._needs: Needs | None = None
         """What a node must have that comes while the sweep runs."""
+        self._rooms: Sequence[Room] = ()
         self._held = ExitStack()
         self._start()
 
     def rooms(self) -> Sequence[Room]:
-        return training_nodes()
+        # Once there were nodes, nobody waits here for others: a trial does, and says so.
+        now = [node for node in alive_nodes() if node.cpus]
+        self._rooms = now or self._rooms or training_nodes()
+        return self._rooms
 
     def locate(self, space: Space, plan: Plan) -> str | None:
         if self.address is None:
@@ -123,17 +129,31 @@ class RayRunner:
         self._needs = needs
         return needs.settings.get("root")
 
-    def pack(self, trials: Sequence[Trial]) -> Mapping[str, float]:
-        # In a process that ends with it, so that nothing of it stays on the GPU.
-        measure = ray.remote(num_gpus=1, max_calls=1)(measured_fractions)
-        with _quiet(self.folder / "ray.log"):
-            try:
-                parts: dict[str, float] = ray.get(
-                    measure.remote(list(trials), self.folder.absolute())
+    def pack(
+        self,
+        trials: Sequence[Trial],
+        stop: Callable[[], bool],
+        tell: Callable[[str], object],
+    ) -> Mapping[str, float]:
+        gpu = placement_group([{"CPU": 1, "GPU": 1}])
+        try:
+            if not gpu_came(lambda: bool(gpu.wait(1)), stop, tell):
+                return {}
+            # In a process that ends with it, so that nothing of it stays on the GPU.
+            measure = ray.remote(num_gpus=1, max_calls=1)(measured_fractions)
+            place = PlacementGroupSchedulingStrategy(gpu)
+            with _quiet(self.folder / "ray.log"):
+                parts = measure.options(scheduling_strategy=place).remote(
+                    list(trials), self.folder.absolute()
                 )
-            except ray.exceptions.RayError:
-                return {}  # its process died: every trial gets a whole GPU
-        return parts
+                while not stop():
+                    if ray.wait([parts], timeout=1)[0]:
+                        return dict(ray.get(parts))
+        except ray.exceptions.RayError:
+            pass  # its process died: every trial gets a whole GPU
+        finally:
+            remove_placement_group(gpu)
+        return {}
 
     def run(self, agenda: Agenda, stop: Callable[[], bool]) -> None:
         deaths = 0

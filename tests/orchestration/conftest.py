@@ -71,6 +71,7 @@ class Recorder:
     retries: list[tuple[str, str]] = field(default_factory=list)
     epochs: list[tuple[str, int]] = field(default_factory=list)
     shortages: list[Share] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     def planned(self, planned: PlannedTrial) -> None:
@@ -92,6 +93,9 @@ class Recorder:
     def waiting(self, share: Share) -> None:
         self.shortages.append(share)
         self.on_shortage()
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
 
     def stopping(self) -> None:
         self.asked = True

@@ -17,8 +17,8 @@ from sweep.orchestration.connect import join
 from sweep.orchestration.failures import failure_kind
 from sweep.orchestration.machine import Machine, Needs, obstacles
 from sweep.orchestration.packed import code_digest
-from sweep.orchestration.resources import NoRoomError, share, slots
-from sweep.orchestration.run import Where
+from sweep.orchestration.resources import NoRoomError, allotment, share, slots
+from sweep.orchestration.run import Where, _Room
 from sweep.registry import DATASETS
 from sweep.spec.schema import Resources
 from sweep.study import Study
@@ -72,6 +72,9 @@ def test_a_node_that_goes_loses_no_trial_and_one_that_comes_goes_on_with_it(
     assert all(reason.startswith("the worker process died") for _, reason in done.recorder.retries)
     assert done.recorder.shortages == [Share(cpus=1, gpus=0)]
     assert not list(folder.rglob("node-check-*"))
+    decided, sqlite = done.recorder.notices
+    assert decided == "on 1 node: 1 CPU core a trial"
+    assert sqlite.startswith(f"MLflow's store is an sqlite file in {folder}, which nodes share")
 
 
 def test_no_cluster_at_an_address() -> None:
@@ -149,3 +152,24 @@ def test_a_trial_runs_on_one_node_and_not_on_parts_of_two() -> None:
 
 def test_a_data_set_that_is_missing_on_one_node_is_looked_for_on_another() -> None:
     assert failure_kind(MissingDatasetError("cifar10: no files")) == "transient"
+
+
+def test_what_was_decided_for_trials_is_said() -> None:
+    bare, gpus = [Machine(8, 0)], [Machine(8, 0), Machine(8, 2), Machine(4, 1)]
+    auto = Resources(cpus=2)
+    assert allotment(auto, share(auto, gpus), gpus) == "on 3 nodes: 2 CPU cores and 1 GPU a trial"
+    none = "on 1 node, none of them with a GPU now: 2 CPU cores a trial; GPUs that come later"
+    assert allotment(auto, share(auto, bare), bare).startswith(none)
+    asked = Resources(cpus=1, gpus=0)
+    assert allotment(asked, share(asked, gpus), gpus) == "on 3 nodes: 1 CPU core a trial"
+
+
+def test_room_is_counted_anew_as_nodes_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, rooms = [0.0], [2]
+    monkeypatch.setattr("sweep.orchestration.run.time.monotonic", lambda: now[0])
+    room = _Room(lambda: rooms[0], 5)
+    assert room() == 2
+    rooms[0] = 9
+    assert room() == 2
+    now[0] = 6
+    assert room() == 5
