@@ -148,7 +148,7 @@ class RayRunner:
                 )
                 while not stop():
                     if ray.wait([parts], timeout=1)[0]:
-                        return dict(ray.get(parts))
+                        return ray.get(parts)
         except ray.exceptions.RayError:
             pass  # its process died: every trial gets a whole GPU
         finally:
