@@ -106,9 +106,11 @@ class Display:
             self._say(self._line(row))
 
     def waiting(self, share: Share) -> None:
-        needed = f"{share.cpus} CPU core{'s' * (share.cpus != 1)}"
-        needed += f" and {share.gpus:g} GPU{'s' * (share.gpus > 1)}" if share.gpus else ""
-        self._say(f"waiting: no node has {needed} for a trial; the sweep goes on when one comes")
+        rest = "for a trial; the sweep goes on when one comes"
+        self._say(f"waiting: no node has {share.text} {rest}")
+
+    def notice(self, text: str) -> None:
+        self._say(text)
 
     def undelivered(self, problem: str) -> None:
         if problem:

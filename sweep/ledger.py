@@ -59,6 +59,12 @@ class Share:
     accumulate: int = 1
     """Pieces that every piece of a batch is cut into, to fit the GPU."""
 
+    @property
+    def text(self) -> str:
+        """What it has of the machine, like "2 CPU cores and 1 GPU"."""
+        cores = f"{self.cpus} CPU core{'s' * (self.cpus != 1)}"
+        return cores + (f" and {self.gpus:g} GPU{'s' * (self.gpus > 1)}" if self.gpus else "")
+
 
 @dataclass(frozen=True)
 class Entry:

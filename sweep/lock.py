@@ -2,11 +2,13 @@
 
 The operating system lets go of a lock when its process ends, however it ends: a lock that nobody
 has is free, whatever its file says. It holds between machines where they share the folder over a
-network file system that passes on ``flock`` (NFS since Linux 2.6.12 does).
+network file system that passes on ``flock`` (NFS since Linux 2.6.12 does, unless it is mounted with
+nolock or local_lock).
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -16,8 +18,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from sweep.errors import UserError
+
 POLL_SECONDS = 0.2
 """Between two looks at a lock that is waited for."""
+UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+REMEDY = (
+    "mount it so that locks reach all machines (NFS without nolock and local_lock, Lustre with "
+    "flock), or choose another folder"
+)
+
+
+class LockError(UserError, OSError):
+    """A file system has no locks."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,11 @@ class Lock:
         self._file: IO[str] | None = None
 
     def take(self) -> bool:
-        """Take the lock if nobody has it, or looks at it now; return whether it was taken."""
+        """Take the lock if nobody has it, or looks at it now; return whether it was taken.
+
+        Raises:
+            LockError: the file system has no locks.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = self.path.open("a+", encoding="utf-8")
         try:
@@ -54,6 +71,9 @@ class Lock:
             file.close()
             if isinstance(error, BlockingIOError | FileNotFoundError):
                 return False
+            if error.errno in UNSUPPORTED:
+                why = f"the file system of {self.path.parent} has no locks ({error.strerror})"
+                raise LockError(f"{why}; {REMEDY}") from None
             raise
         if not ours:  # the file was removed while this one was opened
             file.close()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from sweep.lock import Lock
+import pytest
+
+from sweep.lock import Lock, LockError
 
 TAKE = (
     "import sys, pathlib; from sweep.lock import Lock\n"
@@ -64,3 +68,17 @@ def test_a_lock_that_never_was_is_free(tmp_path: Path) -> None:
     assert Lock(tmp_path / "none").holder() is None
     Lock(tmp_path / "none").release()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(LockError) as raised:
+        Lock(tmp_path / "lock").take()
+    assert str(raised.value).startswith(f"the file system of {tmp_path} has no locks (")
+    assert "mount it so that locks reach all machines" in str(raised.value)

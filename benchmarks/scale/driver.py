@@ -125,7 +125,7 @@ def _fit(runner: Any, folder: Path, count: int, epochs: int, sleep: float = 0.0)
         planned(trial.model_copy(update={"recipe": recipe, "dataset_settings": given}))
         for trial in trials(count)
     ]
-    agenda = Agenda(Listed(own), Ledger(folder), job, gauge, limit=ACTORS)
+    agenda = Agenda(Listed(own), Ledger(folder), job, gauge, limit=lambda: ACTORS)
     runner.run(agenda, lambda: False)
     agenda.release()
     return gauge

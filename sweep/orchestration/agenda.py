@@ -76,7 +76,7 @@ class Agenda:
         ledger: where they stand.
         make_job: from a trial and what it gets (None: by the space) to a job.
         listener: is told what happens to trials.
-        limit: of jobs at once.
+        limit: returns how many jobs may be out at once now; None for any number.
         early_stop: ends trials early; None lets all go on.
         scheduled: whether a trial that was stopped early is settled.
         elsewhere: what other working folders have of the trials; None if there is no other.
@@ -90,7 +90,7 @@ class Agenda:
         make_job: Callable[[PlannedTrial, Share | None], Job],
         listener: Listener,
         *,
-        limit: int | None = None,
+        limit: Callable[[], int | None] = lambda: None,
         early_stop: EarlyStop | None = None,
         scheduled: bool = False,
         elsewhere: Elsewhere | None = None,
@@ -145,7 +145,8 @@ class Agenda:
 
     def next(self) -> Job | None:
         """Return a job to run now; None if there is none at the moment, or nothing is left."""
-        if self.unwritable or (self.limit is not None and len(self._out) >= self.limit):
+        limit = self.limit()
+        if self.unwritable or (limit is not None and len(self._out) >= limit):
             return None
         try:
             return self._due() or self._freed() or self._fresh()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sweep.durable import write_text
 from sweep.errors import UserError
+from sweep.lock import Lock
 from sweep.orchestration.machine import Needs, obstacles
 from sweep.orchestration.nodes import Node, alive_nodes, ask_nodes
 from sweep.orchestration.packed import code_digest
@@ -21,6 +21,7 @@ from sweep.study import Study
 
 NODE_SECONDS = 60.0
 """How long a cluster may have no node that runs trials, as one that was just started."""
+MARK = "node-check-"
 
 
 class NodeError(UserError, RuntimeError):
@@ -42,30 +43,33 @@ def training_nodes() -> list[Node]:
         time.sleep(1)
 
 
-def dataset_on_nodes(study: Study, space: Space, plan: Plan) -> str | None:
-    """Return the folder of the data set on every node; None if each looks for it by itself.
+def needs_of(space: Space, plan: Plan, mark: Path) -> Needs:
+    """Return what every node must have, so that trials of a sweep can run there.
 
-    Raises:
-        NodeError: nodes cannot run the trials; the text says which, and why.
+    Args:
+        space: of the sweep.
+        plan: its trials, as far as they are known.
+        mark: a file in its working folder; see ``held_mark``.
     """
     settings = dict(space.dataset_settings)
     if settings.get("root") and not is_confined():
         settings["root"] = str(Path(str(settings["root"])).expanduser().absolute())
-    with _mark(study) as mark:
-        needs = Needs(
-            mark=mark,
-            code=code_digest(),
-            dataset=space.dataset,
-            settings=settings,
-            content=plan.trials[0].trial.dataset_content if plan.trials else None,
-        )
-        nodes = training_nodes()
-        _check(nodes, needs)
-    return settings.get("root")
+    return Needs(
+        mark=mark,
+        code=code_digest(),
+        dataset=space.dataset,
+        settings=settings,
+        content=plan.trials[0].trial.dataset_content if plan.trials else None,
+    )
 
 
-def _check(nodes: Sequence[Node], needs: Needs) -> None:
-    answers = ask_nodes(nodes, obstacles, needs)
+def check_nodes(needs: Needs) -> None:
+    """See to it that the nodes that there are now can run the trials of a sweep.
+
+    Raises:
+        NodeError: they cannot; the text says which, and why.
+    """
+    answers = ask_nodes(training_nodes(), obstacles, needs)
     alive = {node.node_id for node in alive_nodes()}
     lines = [
         f"{answer.node}: {problem}"
@@ -78,11 +82,18 @@ def _check(nodes: Sequence[Node], needs: Needs) -> None:
 
 
 @contextmanager
-def _mark(study: Study) -> Iterator[Path]:
-    """Put a file into the working folder that nodes look for: it may not be the same one there."""
-    path = study.path.absolute() / f"node-check-{uuid.uuid4().hex}"
-    write_text(path, "")
+def held_mark(study: Study) -> Iterator[Path]:
+    """Keep a locked file in the working folder, for nodes to look at.
+
+    One that does not see it works in another folder; one that can lock it does not see the locks of
+    this node.
+    """
+    for left in study.path.glob(f"{MARK}*"):
+        left.unlink(missing_ok=True)  # of a command that was killed
+    lock = Lock(study.path.absolute() / f"{MARK}{uuid.uuid4().hex}")
+    lock.take()
     try:
-        yield path
+        yield lock.path
     finally:
-        path.unlink(missing_ok=True)
+        lock.path.unlink(missing_ok=True)
+        lock.release()

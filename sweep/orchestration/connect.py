@@ -7,6 +7,7 @@ cluster. So its control service is asked first: it answers within some hundredth
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import resource
@@ -33,6 +34,7 @@ from sweep.orchestration.nodes import Node, alive_nodes, dead_nodes
 ADDRESS = "RAY_ADDRESS"
 """Variable that says what "auto" stands for."""
 CONNECT_SECONDS = 5.0
+UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 START = "look whether the head runs (`ray status` there), and whether its port can be reached"
 OUTSIDE = (
     "run this on a node; from outside, `sweep submit` and `sweep doctor` take the address of the "
@@ -110,11 +112,16 @@ def join(address: str) -> str:
 
 
 def answers(host: str, port: int | str) -> bool:
-    """Tell whether something listens at an address."""
+    """Tell whether something listens at an address, or this process cannot find out.
+
+    It cannot while it has no file descriptor left, say, which tells nothing of the other side.
+    """
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError:
+    except (ConnectionError, TimeoutError, socket.gaierror):
         return False
+    except OSError as error:
+        return error.errno not in UNREACHABLE
     return True
 
 

@@ -27,7 +27,12 @@ class InlineRunner:
     def locate(self, space: Space, plan: Plan) -> str | None:
         return dataset_root(space)
 
-    def pack(self, trials: Sequence[Trial]) -> Mapping[str, float]:
+    def pack(
+        self,
+        trials: Sequence[Trial],
+        stop: Callable[[], bool],
+        tell: Callable[[str], object],
+    ) -> Mapping[str, float]:
         return {}
 
     def run(self, agenda: Agenda, stop: Callable[[], bool]) -> None:

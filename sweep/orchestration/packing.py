@@ -7,7 +7,8 @@ not be, gets a whole GPU; one that needs more memory than was measured gets more
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -15,6 +16,38 @@ import torch
 from sweep.plan import Plan
 from sweep.spec.trial import Trial
 from sweep.training.memory import Gpu, ProbeCache, fraction, probe_key, probe_memory
+
+TELL_SECONDS = 5.0
+"""How long a GPU may take to get free before it is said that it is waited for."""
+WAIT_SECONDS = 60.0
+"""How long a sweep waits for a GPU to measure trials on, where others have all of them."""
+
+
+def gpu_came(
+    ready: Callable[[], bool],
+    stop: Callable[[], bool],
+    tell: Callable[[str], object],
+    clock: Callable[[], float] = time.monotonic,
+) -> bool:
+    """Wait for a GPU; return whether there is one now.
+
+    Args:
+        ready: waits a second at most, and returns whether there is one.
+        stop: whether the sweep was asked to stop.
+        tell: is told what is waited for, and that it did not come.
+        clock: in seconds.
+    """
+    begun, told = clock(), False
+    while not stop():
+        if ready():
+            return True
+        if clock() - begun > WAIT_SECONDS:
+            tell("no GPU got free to measure trials on: each trial gets a whole one")
+            return False
+        if clock() - begun > TELL_SECONDS and not told:
+            told = True
+            tell(f"waiting up to {WAIT_SECONDS:g} s for a free GPU, to measure trials on")
+    return False
 
 
 def measured_fractions(trials: Iterable[Trial], folder: Path) -> dict[str, float]:

@@ -17,7 +17,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,18 +38,31 @@ os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items
 
 import ray  # noqa: E402  # reads the settings above when it is imported
 from ray import tune  # noqa: E402
+from ray.util.placement_group import placement_group, remove_placement_group  # noqa: E402
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy  # noqa: E402
 
 from sweep.errors import UserError  # noqa: E402
 from sweep.ledger import Share  # noqa: E402
 from sweep.orchestration.agenda import Agenda  # noqa: E402
-from sweep.orchestration.attached import dataset_on_nodes, training_nodes  # noqa: E402
+from sweep.orchestration.attached import (  # noqa: E402
+    check_nodes,
+    held_mark,
+    needs_of,
+    training_nodes,
+)
 from sweep.orchestration.attempt import Job, Outcome, attempt  # noqa: E402
 from sweep.orchestration.cluster import ClusterError  # noqa: E402
 from sweep.orchestration.connect import answers, join  # noqa: E402
 from sweep.orchestration.failures import failure_kind  # noqa: E402
-from sweep.orchestration.machine import dataset_root  # noqa: E402
+from sweep.orchestration.machine import (  # noqa: E402
+    Needs,
+    Process,
+    dataset_root,
+    this_process,
+)
 from sweep.orchestration.nodes import alive_nodes  # noqa: E402
-from sweep.orchestration.packing import measured_fractions  # noqa: E402
+from sweep.orchestration.packing import gpu_came, measured_fractions  # noqa: E402
+from sweep.orchestration.place import Place  # noqa: E402
 from sweep.orchestration.resources import Room, fits  # noqa: E402
 from sweep.plan import Plan  # noqa: E402
 from sweep.spec.schema import Space  # noqa: E402
@@ -66,12 +79,14 @@ RAY_GONE = (
 )
 WATCH_SECONDS = 1.0
 """Between a worker's looks at whether its command lives."""
+PARKED_SECONDS = 5.0
+"""Between two looks of a worker whether trials can be begun where it is."""
 LOOK_SECONDS = 5.0
 """Between two looks at whether Ray lives."""
 
 
-COMMAND = (platform.node(), os.getpid())
-"""The host and process that this module was imported in: of the command, where it is told on."""
+COMMAND = this_process()
+"""The process that this module was imported in: of the command, where it is told on."""
 
 
 class RayLostError(UserError, RuntimeError):
@@ -94,27 +109,51 @@ class RayRunner:
     def __init__(self, study: Study, address: str | None = None) -> None:
         self.study, self.address = study, address
         self.folder, self.scratch = study.folder, study.scratch
+        self._needs: Needs | None = None
+        """What a node must have that comes while the sweep runs."""
+        self._rooms: Sequence[Room] = ()
+        self._held = ExitStack()
         self._start()
 
     def rooms(self) -> Sequence[Room]:
-        return training_nodes()
+        # Once there were nodes, nobody waits here for others: a trial does, and says so.
+        now = [node for node in alive_nodes() if node.cpus]
+        self._rooms = now or self._rooms or training_nodes()
+        return self._rooms
 
     def locate(self, space: Space, plan: Plan) -> str | None:
         if self.address is None:
             return dataset_root(space)
-        return dataset_on_nodes(self.study, space, plan)
+        needs = needs_of(space, plan, self._held.enter_context(held_mark(self.study)))
+        check_nodes(needs)
+        self._needs = needs
+        return needs.settings.get("root")
 
-    def pack(self, trials: Sequence[Trial]) -> Mapping[str, float]:
-        # In a process that ends with it, so that nothing of it stays on the GPU.
-        measure = ray.remote(num_gpus=1, max_calls=1)(measured_fractions)
-        with _quiet(self.folder / "ray.log"):
-            try:
-                parts: dict[str, float] = ray.get(
-                    measure.remote(list(trials), self.folder.absolute())
+    def pack(
+        self,
+        trials: Sequence[Trial],
+        stop: Callable[[], bool],
+        tell: Callable[[str], object],
+    ) -> Mapping[str, float]:
+        gpu = placement_group([{"CPU": 1, "GPU": 1}])
+        try:
+            if not gpu_came(lambda: bool(gpu.wait(1)), stop, tell):
+                return {}
+            # In a process that ends with it, so that nothing of it stays on the GPU.
+            measure = ray.remote(num_gpus=1, max_calls=1)(measured_fractions)
+            place = PlacementGroupSchedulingStrategy(gpu)
+            with _quiet(self.folder / "ray.log"):
+                parts = measure.options(scheduling_strategy=place).remote(
+                    list(trials), self.folder.absolute()
                 )
-            except ray.exceptions.RayError:
-                return {}  # its process died: every trial gets a whole GPU
-        return parts
+                while not stop():
+                    if ray.wait([parts], timeout=1)[0]:
+                        return ray.get(parts)
+        except ray.exceptions.RayError:
+            pass  # its process died: every trial gets a whole GPU
+        finally:
+            remove_placement_group(gpu)
+        return {}
 
     def run(self, agenda: Agenda, stop: Callable[[], bool]) -> None:
         deaths = 0
@@ -129,11 +168,15 @@ class RayRunner:
                     raise RayLostError(f"Ray died {deaths} times, at last: {error}") from error
                 for trial_id in agenda.running:
                     agenda.lost(trial_id, "Ray died", str(error))
-                self.close()
+                self._leave()
                 self._start()
 
     def close(self) -> None:
         """Leave the cluster, and stop it if it is ours; every trial that still runs ends."""
+        self._leave()
+        self._held.close()
+
+    def _leave(self) -> None:
         self._closed.set()
         ray.shutdown()
         shutil.rmtree(self.scratch, ignore_errors=True)
@@ -169,10 +212,15 @@ class RayRunner:
     def _fit(self, agenda: Agenda, stop: Callable[[], bool]) -> None:
         """Let Tune run jobs until the agenda is over, or the sweep was asked to stop."""
         ear = _Ear(agenda, stop)
+        about = {
+            "command": COMMAND,
+            "needs": self._needs,
+            "places": self._places(),
+        }
         tuner = tune.Tuner(
             tune.with_resources(TrialActor, _resources),
             tune_config=tune.TuneConfig(
-                search_alg=_Jobs(ear),
+                search_alg=_Jobs(ear, about),
                 num_samples=-1,  # the searcher says when it is over
                 reuse_actors=True,
                 trial_name_creator=_name,
@@ -193,6 +241,12 @@ class RayRunner:
         )
         with _quiet(self.folder / "ray.log"):
             tuner.fit()
+
+    def _places(self) -> str | None:
+        """Return the folder for failures by place; None where there is one place only."""
+        if self.address is None and not any(node.gpus > 1 for node in alive_nodes()):
+            return None
+        return str(self.scratch.absolute() / "places")
 
 
 @contextmanager
@@ -224,11 +278,16 @@ def _quiet(log: Path) -> Iterator[None]:
 
 
 class TrialActor(tune.Trainable):
-    """A worker process that trains one trial after the other, an epoch a step."""
+    """A worker process that trains one trial after the other, an epoch a step.
+
+    Where trials cannot be begun now it gives its trial back, and keeps what it has of the node to
+    itself until they can; else the next trial would come to the same place.
+    """
 
     def setup(self, config: dict[str, Any]) -> None:
         self._epochs: Generator[EpochReport, None, Outcome] | None = None
-        threading.Thread(target=_end_with, args=(*config["command"],), daemon=True).start()
+        threading.Thread(target=_end_with, args=(config["command"],), daemon=True).start()
+        self._place = _place(config)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -236,16 +295,37 @@ class TrialActor(tune.Trainable):
         self._id = new_config["job"]["id"]
         address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         self._epochs = attempt(_job(new_config["job"]), address)
+        self._begun = self._parked = self._worked = False
         return True
 
     def step(self) -> dict[str, Any]:
+        if self._parked:
+            time.sleep(PARKED_SECONDS)
+        if self._parked or not self._begun:
+            reason = self._place.refusal()
+            if self._parked or reason:
+                self._parked = True
+                return {"id": self._id, "done": not reason, "parked": reason}
+        self._begun = True
+        return {"id": self._id, **self._trained()}
+
+    def _trained(self) -> dict[str, Any]:
         assert self._epochs is not None
         try:
             report = next(self._epochs)
         except StopIteration as end:
             outcome: Outcome = end.value
-            return {"id": self._id, "done": True, **vars(outcome)}
-        return {"id": self._id, "done": False, **vars(report)}
+            if outcome.kind == "transient" and not self._worked:
+                self._place.failed()
+            return {"done": True, **vars(outcome)}
+        except Exception:
+            if not self._worked:
+                self._place.failed()
+            raise
+        if not self._worked:
+            self._worked = True
+            self._place.worked()
+        return {"done": False, **vars(report)}
 
     def cleanup(self) -> None:
         if self._epochs is not None:
@@ -253,13 +333,27 @@ class TrialActor(tune.Trainable):
             self._epochs = None
 
 
-def _end_with(host: str, pid: int) -> None:
+def _place(config: Mapping[str, Any]) -> Place:
+    """Return where this process trains."""
+    context = ray.get_runtime_context()
+    gpus = [str(number) for number in ray.get_gpu_ids()]
+    name = f"node {platform.node()} ({ray.util.get_node_ip_address()})"  # type: ignore[no-untyped-call]
+    file = "-".join([context.get_node_id(), *gpus]).replace("/", "_")
+    return Place(
+        ", ".join([name, *(f"GPU {number}" for number in gpus)]),
+        Path(config["places"]) / f"{file}.json" if config["places"] else None,
+        config["needs"],
+        gpus=bool(gpus),
+    )
+
+
+def _end_with(command: Process) -> None:
     """End this process soon after the command that it trains for, or the node that started it.
 
     Ray does so too, but can take a minute, in which the trial may be somebody else's already.
     """
     node = os.getppid()
-    while os.getppid() == node and (platform.node() != host or Path(f"/proc/{pid}").exists()):
+    while os.getppid() == node and command.may_live:
         time.sleep(WATCH_SECONDS)
     os._exit(1)
 
@@ -269,6 +363,8 @@ class _Ear(tune.Stopper):
 
     def __init__(self, agenda: Agenda | None, stop: Callable[[], bool]) -> None:
         self.agenda, self.stop = agenda, stop
+        self.parked: set[str] = set()
+        """Tune's trials whose workers wait, and have no trial of the agenda any more."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Be stored without the agenda: for a restore by Tune, which never happens."""
@@ -277,6 +373,11 @@ class _Ear(tune.Stopper):
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         if self.agenda is None:
             return False
+        if "parked" in result:
+            if trial_id not in self.parked:
+                self.parked.add(trial_id)
+                self.agenda.ended(result["id"], Outcome({}, result["parked"], "transient"))
+            return self.stopping
         if result["done"]:
             outcome = Outcome(result["metrics"], result["reason"], result["kind"], result["node"])
             self.agenda.ended(result["id"], outcome)
@@ -300,16 +401,16 @@ class _Ear(tune.Stopper):
 class _Jobs(tune.search.Searcher):
     """Suggests the jobs of the agenda to Tune, one by one."""
 
-    def __init__(self, ear: _Ear) -> None:
+    def __init__(self, ear: _Ear, about: Mapping[str, Any]) -> None:
         super().__init__()
-        self.ear = ear
+        self.ear, self.about = ear, about
 
     def suggest(self, trial_id: str) -> Any:
         agenda = self.ear.agenda
         if agenda is None or self.ear.stopping:
             return self.FINISHED
         job = agenda.next()
-        return {"job": _plain(job), "command": COMMAND} if job else None
+        return {"job": _plain(job), **self.about} if job else None
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -357,7 +458,7 @@ class _Relay(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         error = str(trial.get_error() or "").strip()  # there is none of one that was killed
-        if self.ear.agenda:
+        if self.ear.agenda and trial.trial_id not in self.ear.parked:
             reason = ": ".join(["the worker process died", *error.splitlines()[:1]])
             self.ear.agenda.lost(trial.config["job"]["id"], reason, error)
 

@@ -77,6 +77,17 @@ def slots(given: Share, packed: Collection[float], rooms: Sequence[Room]) -> int
     return max(1, int(sum(fitting)))
 
 
+def allotment(resources: Resources, given: Share, rooms: Sequence[Room]) -> str:
+    """Return what was decided for the trials of a sweep on a cluster, in words."""
+    nodes = f"{len(rooms)} node{'s' * (len(rooms) != 1)}"
+    if resources.gpus == "auto" and not given.gpus:
+        return (
+            f"on {nodes}, none of them with a GPU now: {given.text} a trial; GPUs that come later "
+            "are not used by this run"
+        )
+    return f"on {nodes}: {given.text} a trial"
+
+
 def fits(given: Share, room: Room) -> bool:
     """Tell whether a machine has what a trial gets."""
     return given.cpus <= room.cpus and given.gpus <= room.gpus

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from sweep.orchestration.jobs import JobMaker, placed
 from sweep.orchestration.paired import Paired
 from sweep.orchestration.population import Population
 from sweep.orchestration.record import sweep_record, trial_record
-from sweep.orchestration.resources import share, slots
+from sweep.orchestration.resources import allotment, share, slots
 from sweep.orchestration.runner import Listener, Runner
 from sweep.orchestration.search import Search, search_path
 from sweep.orchestration.searched import Searched, uneven_latencies
@@ -47,6 +48,8 @@ DELIVERY_SECONDS = 120.0
 """How long a finished sweep waits for MLflow to take what is left."""
 INTERRUPTED_SECONDS = 10.0
 """How long an interrupted one does."""
+ROOM_SECONDS = 5.0
+"""Between two looks at the nodes that there are."""
 LOCK_SECONDS = 0.5
 """How long another command may look at the sweep before it counts as running it."""
 JOB_LOCK_SECONDS = 120.0
@@ -132,6 +135,7 @@ def running(study: Study, *, wait: bool, tell: Callable[[str], object]) -> Itera
 
     Raises:
         FolderError: another command runs it, or the folder cannot be written to.
+        LockError: its file system has no locks.
     """
     lock = study.lock()
     try:
@@ -143,9 +147,9 @@ def running(study: Study, *, wait: bool, tell: Callable[[str], object]) -> Itera
             tell(f"{held}; waiting until it ends")
             if not lock.wait(seconds):
                 raise FolderError(f"{held}, after {seconds:.0f} s still")
+    except UserError:
+        raise
     except OSError as error:
-        if isinstance(error, FolderError):
-            raise
         raise FolderError(f"cannot write to {study.folder}: {error.strerror}") from None
     try:
         for path in (study.plan_path, study.space_path):
@@ -281,16 +285,20 @@ class _Sweep:
             root = runner.locate(self.space, self.plan)
             rooms = runner.rooms()
             given = share(self.space.resources, rooms)
+            if where.address is not None:
+                self.relay.notice(allotment(self.space.resources, given, rooms))
+                self._warn_of_sqlite()
             packed: Mapping[str, float] = {}
             if self.space.resources.gpus == "auto" and given.gpus:
-                packed = runner.pack([placed(p.trial, root) for p in self._missing()])
+                trials = [placed(p.trial, root) for p in self._missing()]
+                packed = runner.pack(trials, stop, self.relay.notice)
             self.delivery.start()
             self.agenda = agenda = Agenda(
                 source,
                 self.ledger,
                 JobMaker(self.space, self.folder, root, given, self.plan, packed),
                 self.relay,
-                limit=self._limit(slots(given, packed.values(), rooms)),
+                limit=self._limit(lambda: slots(given, packed.values(), runner.rooms())),
                 early_stop=self.stopper,
                 scheduled=self.scheduled,
                 elsewhere=self.elsewhere,
@@ -316,15 +324,23 @@ class _Sweep:
             return Searched(self.search, self.ledger, self._found)
         return self._paired() or Listed(self._missing())
 
-    def _limit(self, room: int) -> int | None:
-        """Return how many jobs may be out at once.
+    def _limit(self, room: Callable[[], int]) -> Callable[[], int | None]:
+        """Return what tells how many jobs may be out at once.
 
         A source that learns from results is not asked for more than there is room for.
         """
         most = self.space.resources.max_concurrent
         if self.search is None and self.space.paired is None:
-            return most
-        return min(room, most or room)
+            return lambda: most
+        return _Room(room, most or math.inf)
+
+    def _warn_of_sqlite(self) -> None:
+        if self.uri == own_store(self.folder):
+            self.relay.notice(
+                f"MLflow's store is an sqlite file in {self.folder}, which nodes share: databases "
+                "on network folders get damaged; a server (tracking.uri, MLFLOW_TRACKING_URI) "
+                "does not have that"
+            )
 
     def _found(self, planned: PlannedTrial) -> None:
         """Take in a trial that a search or a population came to."""
@@ -438,6 +454,20 @@ def _runner(where: Where, study: Study) -> Iterator[Runner]:
         cluster.close()
 
 
+class _Room:
+    """How many trials there is room for, which changes as nodes come and go; looked at rarely."""
+
+    def __init__(self, room: Callable[[], int], most: float) -> None:
+        self.room, self.most = room, most
+        self._looked, self._last = -math.inf, 0
+
+    def __call__(self) -> int:
+        if time.monotonic() - self._looked > ROOM_SECONDS:
+            self._last = int(min(self.room(), self.most))
+            self._looked = time.monotonic()
+        return self._last
+
+
 class _Relay:
     """Tells both the display and the delivery to MLflow what happens."""
 
@@ -468,6 +498,9 @@ class _Relay:
 
     def undelivered(self, problem: str) -> None:
         self.listener.undelivered(problem)
+
+    def notice(self, text: str) -> None:
+        self.listener.notice(text)
 
     def stopping(self) -> None:
         self.listener.stopping()

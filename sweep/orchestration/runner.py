@@ -44,6 +44,9 @@ class Listener(Protocol):
         In a thread of its own: training goes on.
         """
 
+    def notice(self, text: str) -> None:
+        """Something that concerns the sweep as a whole is to be known."""
+
     def stopping(self) -> None:
         """The sweep was asked to stop; the epochs that run come to their end."""
 
@@ -62,10 +65,16 @@ class Runner(Protocol):
             NodeError: a machine cannot run trials of this sweep.
         """
 
-    def pack(self, trials: Sequence[Trial]) -> Mapping[str, float]:
+    def pack(
+        self,
+        trials: Sequence[Trial],
+        stop: Callable[[], bool],
+        tell: Callable[[str], object],
+    ) -> Mapping[str, float]:
         """Return the part of a GPU that each kind of trial needs, by ``probe_key``.
 
-        Empty where trials do not share a GPU.
+        Empty where trials do not share a GPU, and where none gets free to measure that, or ``stop``
+        is true before it is measured; ``tell`` is told what is waited for.
         """
 
     def run(self, agenda: Agenda, stop: Callable[[], bool]) -> None:

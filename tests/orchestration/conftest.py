@@ -72,6 +72,7 @@ class Recorder:
     epochs: list[tuple[str, int]] = field(default_factory=list)
     shortages: list[Share] = field(default_factory=list)
     delivering: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     def planned(self, planned: PlannedTrial) -> None:
@@ -96,6 +97,9 @@ class Recorder:
 
     def undelivered(self, problem: str) -> None:
         self.delivering.append(problem)
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
 
     def stopping(self) -> None:
         self.asked = True

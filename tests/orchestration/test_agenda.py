@@ -47,7 +47,7 @@ class Bench:
             self.ledger,
             self.job,
             self.recorder,
-            limit=self.limit,
+            limit=lambda: self.limit,
             early_stop=self.early_stop,
             clock=lambda: self.now,
         )

@@ -10,7 +10,7 @@ import torch
 from sweep.ledger import Share
 from sweep.orchestration import packing
 from sweep.orchestration.jobs import JobMaker
-from sweep.orchestration.packing import known_fractions, measured_fractions
+from sweep.orchestration.packing import gpu_came, known_fractions, measured_fractions
 from sweep.plan import Plan, PlannedTrial
 from sweep.training.memory import Gpu, ProbeCache, probe_key
 from tests.orchestration.test_paired import plan_of
@@ -90,3 +90,25 @@ def test_job_gets_the_part_that_its_kind_needs_or_what_it_needed_last(tmp_path: 
     assert make(module, None).share == Share(2, 0.25)
     assert make(module, Share(2, 0.5)).share == Share(2, 0.5)
     assert make(module, None).trial.dataset_settings == {"image_size": 8, "root": "data"}
+
+
+def waited(ready_after: float, stop_after: float) -> tuple[bool, list[str], float]:
+    now, told = [0.0], []
+
+    def ready() -> bool:
+        now[0] += 1
+        return now[0] > ready_after
+
+    came = gpu_came(ready, lambda: now[0] >= stop_after, told.append, clock=lambda: now[0])
+    return came, told, now[0]
+
+
+def test_a_gpu_that_others_have_is_waited_for_and_not_for_ever() -> None:
+    never = float("inf")
+    assert waited(0, never) == (True, [], 1)
+    waiting = "waiting up to 60 s for a free GPU, to measure trials on"
+    assert waited(20, never) == (True, [waiting], 21)
+    came, told, seconds = waited(never, never)
+    assert (came, seconds) == (False, 61)
+    assert told == [waiting, "no GPU got free to measure trials on: each trial gets a whole one"]
+    assert waited(never, 3) == (False, [], 3)
