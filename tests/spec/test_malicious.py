@@ -101,6 +101,7 @@ def test_an_attack_is_refused(
     if where == "submitted":
         monkeypatch.setenv("SWEEP_CONFINED", "1")
         monkeypatch.setenv("SWEEP_DATA", str(tmp_path))
+        monkeypatch.setenv("SWEEP_DIR", str(tmp_path / "sweeps"))
     elif header.get("When") == "submitted":
         pytest.skip("is what a user may do on their own machine")
     told = refused("plan", path)
