@@ -7,13 +7,14 @@ test split is evaluated once, at the end of a trial.
 from __future__ import annotations
 
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
@@ -27,7 +28,10 @@ RESIDENT_PIXELS = 64
 IGNORED = 255
 """Class number of the pixels of a mask that are neither trained on nor evaluated."""
 
-ValSize = PositiveInt | Annotated[float, Field(gt=0, lt=1)]
+Images = Annotated[PositiveInt, Field(le=10**9)]
+"""A number of images; no data set has as many as may be asked for."""
+
+ValSize = Images | Annotated[float, Field(gt=0, lt=1)]
 """A number of images, or a fraction."""
 
 
@@ -93,6 +97,26 @@ ImageSize = Annotated[int, Field(ge=1, le=4096)]
 """Side of an image in pixels."""
 
 
+LONGEST_NAME = 255
+"""Bytes of the name of a file or folder, on every common file system."""
+
+
+def _of_names(root: str) -> str:
+    """Return a root whose parts can be names of folders.
+
+    Raises:
+        ValueError: one is too long.
+    """
+    for name in root.split("/"):
+        if len(os.fsencode(name)) > LONGEST_NAME:
+            raise ValueError(f"has a name of more than {LONGEST_NAME} bytes in it")
+    return root
+
+
+Root = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_of_names)]
+"""A folder, absolute or not; "." is the folder that others are relative to."""
+
+
 class DatasetConfig(BaseModel):
     """Base of the settings of one data set: frozen, keyword-only, strictly typed."""
 
@@ -104,7 +128,7 @@ class DatasetConfig(BaseModel):
         use_attribute_docstrings=True,
     )
 
-    root: str | None = None
+    root: Root | None = None
     """Folder that holds the files; where it lies does not determine a result."""
     image_size: ImageSize = 32
     """Height and width of the images that a model sees, in pixels."""
@@ -112,7 +136,7 @@ class DatasetConfig(BaseModel):
     """Validation images split off training: a number, or a fraction of the training split."""
     split_seed: Annotated[NonNegativeInt, Field(lt=2**32)] = 0
     """Of the split into training and validation, and of ``subset``; not the seed of a trial."""
-    subset: PositiveInt | None = None
+    subset: Images | None = None
     """Keep only this many training images (stratified), after validation was split off."""
 
 

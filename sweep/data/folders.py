@@ -9,7 +9,7 @@ import numpy as np
 
 from sweep.data.base import Augmentation, DatasetError
 from sweep.data.labelled import FileSource, LabelledDataset, Pool
-from sweep.spec.fingerprint import image_files
+from sweep.spec.fingerprint import image_files, readable
 
 
 class FolderDataset(LabelledDataset):
@@ -30,11 +30,16 @@ class FolderDataset(LabelledDataset):
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Return the names of the folders with images in ``folder``, sorted; [] if it is no folder."""
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.is_dir() and entry.name[0] != "."]
+    """Return the names of the folders with images in ``folder``, sorted; [] if it is no folder.
+
+    Raises:
+        UnreadableError: it cannot be looked into, or a folder in it; the text names it.
+    """
+    with readable(folder):
+        if not folder.is_dir():
+            return []
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir() and entry.name[0] != "."]
     return sorted(name for name in names if any(True for _ in image_files(folder / name)))
 
 

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sweep.data.base import DatasetConfig, MissingDatasetError, SplitName
+from sweep.data.base import DatasetConfig, MissingDatasetError, Root, SplitName
 from sweep.data.folders import FolderDataset, class_folders, read_classes
 from sweep.data.labelled import TEST_SEED, TEST_SHARE, Pool
 from sweep.registry import DATASETS
@@ -28,7 +28,7 @@ from sweep.spec.fingerprint import folder_digest
 class ImageFolderConfig(DatasetConfig):
     """Settings of a folder of images."""
 
-    root: str
+    root: Root
     """Folder that holds the files; what it holds determines a result, where it lies does not."""
 
 

@@ -33,6 +33,7 @@ from sweep.data.base import (
     TensorSplit,
     divide,
 )
+from sweep.spec.fingerprint import check_regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,12 +53,13 @@ def opened(path: Path, what: str = "image") -> Iterator[Image]:
     """Open the file of an image; what is wrong with it may come out when its pixels are read.
 
     Raises:
-        CorruptImageError: it cannot be decoded, or has more pixels than Pillow takes for harmless:
-            a small file can say that it has any number. The text names it.
+        CorruptImageError: it cannot be decoded, is no regular file, or has more pixels than Pillow
+            takes for harmless: a small file can say that it has any number. The text names it.
     """
     import PIL.Image
 
     try:
+        check_regular(path)
         with PIL.Image.open(path) as image:
             most = PIL.Image.MAX_IMAGE_PIXELS
             if most is not None and image.width * image.height > most:  # Pillow warns up to twice

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sweep.data.base import MissingDatasetError
 from sweep.spec.confined import data_folder, is_confined
+from sweep.spec.fingerprint import readable
 
 
 def find_folder(
@@ -36,6 +37,7 @@ def find_folder(
     Raises:
         MissingDatasetError: no such folder holds them.
         ConfinedError: one lies outside of $SWEEP_DATA, and the sweep was submitted.
+        UnreadableError: one cannot be looked into.
     """
     system = tuple(system)
     places = [data_folder(root, system)] if root is not None else []
@@ -46,7 +48,9 @@ def find_folder(
     places += system
     for place in places:
         for folder in (place / inside, place):
-            if holds(folder):
+            with readable(folder):
+                held = holds(folder)
+            if held:
                 return data_folder(str(folder), system)  # a link may lead out of $SWEEP_DATA
     looked = ", ".join(str(place) for place in places)
     raise MissingDatasetError(f"{name}: no files in {looked}; {get}")

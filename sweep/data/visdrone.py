@@ -36,7 +36,7 @@ from sweep.data.detection import (
 )
 from sweep.data.places import find_folder
 from sweep.registry import DATASETS
-from sweep.spec.fingerprint import image_files
+from sweep.spec.fingerprint import check_regular, image_files
 
 HOW_TO_GET = (
     "get VisDrone2019-DET-train.zip and VisDrone2019-DET-val.zip at "
@@ -98,6 +98,7 @@ def _images(folder: Path, part: str) -> list[AnnotatedImage]:
 
 def _boxes(path: Path) -> NDArray[np.float64]:
     try:
+        check_regular(path)
         lines = path.read_text(encoding="utf-8").split()
     except (OSError, ValueError) as error:
         raise DatasetError(f"cannot read {path}: {error}") from error

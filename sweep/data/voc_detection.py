@@ -34,7 +34,7 @@ from sweep.data.detection import (
 )
 from sweep.data.places import fetch_hint, find_folder
 from sweep.registry import DATASETS
-from sweep.spec.fingerprint import image_files
+from sweep.spec.fingerprint import check_regular, image_files
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -180,6 +180,7 @@ def _lines(path: Path) -> list[str]:
 
 def _objects(path: Path) -> tuple[VocObject, ...]:
     try:
+        check_regular(path)
         annotation = ElementTree.parse(path).getroot()
         return tuple(_object(node) for node in annotation.findall("object"))
     except (OSError, ElementTree.ParseError, ValueError) as error:

@@ -20,19 +20,19 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from sweep.data.base import DatasetError, MissingDatasetError, SplitName
+from sweep.data.base import DatasetError, MissingDatasetError, Root, SplitName
 from sweep.data.detection import BoxPool, DetectionConfig, DetectionDataset
 from sweep.data.labelled import TEST_SEED, TEST_SHARE
 from sweep.data.voc_detection import VocImage, list_path, number_classes, read_images
 from sweep.registry import DATASETS
 from sweep.spec.confined import data_folder
-from sweep.spec.fingerprint import annotations_digest, folder_digest
+from sweep.spec.fingerprint import annotations_digest, folder_digest, readable
 
 
 class VocFolderConfig(DetectionConfig):
     """Settings of a folder in VOC's format."""
 
-    root: str
+    root: Root
     """Folder that holds the files; what it holds determines a result, where it lies does not."""
     classes: Annotated[list[str], Field(min_length=1)] | None = None
     """Names of the classes in the order of their numbers; by default those of the annotations."""
@@ -40,9 +40,11 @@ class VocFolderConfig(DetectionConfig):
     @field_validator("classes")
     @classmethod
     def _each_once(cls, classes: list[str] | None) -> list[str] | None:
-        twice = [name for name in classes or () if (classes or []).count(name) > 1]
-        if twice:
-            raise ValueError(f"names {twice[0]!r} twice")
+        seen: set[str] = set()
+        for name in classes or ():
+            if name in seen:
+                raise ValueError(f"names {name!r} twice")
+            seen.add(name)
         return classes
 
 
@@ -62,7 +64,9 @@ class VocFolder(DetectionDataset):
         return len(self.pools["train"])
 
     def find(self) -> Path:
-        if not list_path(self._root, "train").is_file():
+        with readable(self._root):
+            listed = list_path(self._root, "train").is_file()
+        if not listed:
             raise MissingDatasetError(
                 f"voc_folder: no files in {self._root}; give it JPEGImages, Annotations and "
                 "ImageSets/Main/train.txt"

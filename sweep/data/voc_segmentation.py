@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveInt
 from torch.utils.data import Dataset as TorchDataset
 
 from sweep.data.base import (
@@ -32,6 +31,7 @@ from sweep.data.base import (
     Dataset,
     DatasetConfig,
     DatasetError,
+    Images,
     ImageSize,
     MissingDatasetError,
     SplitName,
@@ -64,7 +64,7 @@ class VOC2012AugConfig(DatasetConfig):
     """Height and width of the images that a model sees, in pixels."""
     val_size: ValSize = 500
     """Validation images split off training: a number, or a fraction of the training split."""
-    subset: PositiveInt | None = None
+    subset: Images | None = None
     """Keep only this many training images, drawn at random after validation was split off."""
     training: Literal["train_aug", "train"] = "train_aug"
     """List of training images: "train_aug" (10,582, with SBD) or "train" (1,464 of VOC alone)."""

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from sweep.errors import UserError
 from sweep.spec.document import Document
+from sweep.spec.fingerprint import UnreadableError, readable
 from sweep.spec.plain_yaml import Problem
 from sweep.spec.wording import shown
 
@@ -72,7 +73,7 @@ def data_folder(root: str, also: Iterable[Path] = ()) -> Path:
 
     Raises:
         ConfinedError: it lies elsewhere, or there is no $SWEEP_DATA.
-        UserError: it is of a user that there is not.
+        UserError: it is of a user that there is not, or cannot be looked at.
     """
     if not is_confined():
         try:
@@ -84,12 +85,25 @@ def data_folder(root: str, also: Iterable[Path] = ()) -> Path:
         raise ConfinedError(f"dataset.root (={root!r}): this node has no $SWEEP_DATA; {INSIDE}")
     base = Path(collection).expanduser().absolute()
     folder = base / root
-    target = folder.resolve()
+    target = _resolved(folder)
     if not any(target.is_relative_to(place.resolve()) for place in (base, *also)):
         raise ConfinedError(
             f"dataset.root: {folder} is {target}, outside of $SWEEP_DATA (={base}); {INSIDE}"
         )
     return folder
+
+
+def _resolved(folder: Path) -> Path:
+    """Return a folder with all links followed.
+
+    Raises:
+        UnreadableError: they lead in a circle, or it cannot be looked at; the text names it.
+    """
+    try:
+        with readable(folder):
+            return folder.resolve()
+    except RuntimeError:  # what pathlib makes of a circle
+        raise UnreadableError(f"cannot read {folder}: its links lead in a circle") from None
 
 
 def _leads_out(root: str) -> str:

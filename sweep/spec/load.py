@@ -53,8 +53,8 @@ MEMBERS = 4
 CHANGEABLE = ("lr", "momentum", "weight_decay", "label_smoothing")
 """Fields of a recipe that can change in the middle of training."""
 RANGE_OF_GRID = "a range needs `search: random`, `tpe` or `nsga2`; a grid takes a list of values"
-MOST_TRIALS = 50_000
-"""Of one search space: five times the largest sweep that this is planned for."""
+MOST_TRIALS = 20_000
+"""Of one search space: twice the largest sweep that this is planned for; more take minutes."""
 FEWER = f"a search space has at most {MOST_TRIALS:,} trials. Leave out values, or search ranges"
 CHECKED_POINTS = 1000
 """Whole numbers between the ends of a range that are all checked."""

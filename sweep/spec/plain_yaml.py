@@ -41,8 +41,13 @@ MAX_CHARACTERS = 200_000
 
 NO_TAGS = "tags such as !name are not allowed"
 
-NOT_TEXT = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""What a terminal obeys, and what turns text around; quoted YAML can spell them."""
+NOT_TEXT = re.compile(
+    r"[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029"  # obeyed by a terminal, or by who splits lines
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # turn text around
+    r"\xad\u180e\u200b-\u200d\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb"  # not seen
+    r"\U000e0000-\U000e007f]"  # not seen: a second alphabet
+)
+"""What is not to be seen as it is read; quoted YAML can spell all of it."""
 
 
 @dataclass(frozen=True)

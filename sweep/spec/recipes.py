@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     model_validator,
@@ -22,6 +23,11 @@ from pydantic import (
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[PositiveInt, Field(le=100_000)]
 """More than any sweep has use for is a slip of the finger, or meant to take a cluster."""
+
+Seed = Annotated[NonNegativeInt, Field(lt=2**32)]
+"""As the generators of NumPy take it."""
+LARGEST_FACTOR = 1000.0
+"""Of a learning rate or a decay: far above any that trains, far below what overflows."""
 
 
 class Recipe(BaseModel):
@@ -43,27 +49,27 @@ class Recipe(BaseModel):
     """Passes over the training split."""
     batch_size: Count = 128
     """Images per optimizer step."""
-    accumulate: PositiveInt = 1
+    accumulate: Count = 1
     """Pieces that a batch is processed in, to fit a smaller GPU; the step sees the whole batch."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """"sgd" or "adamw"."""
-    lr: PositiveFloat = 0.1
+    lr: Annotated[PositiveFloat, Field(le=LARGEST_FACTOR)] = 0.1
     """Highest learning rate."""
     momentum: Fraction = 0.9
     """Of SGD."""
     nesterov: bool = False
     """Nesterov momentum, of SGD."""
-    weight_decay: NonNegativeFloat = 5e-4
+    weight_decay: Annotated[NonNegativeFloat, Field(le=LARGEST_FACTOR)] = 5e-4
     """L2 penalty (sgd) or decoupled decay (adamw)."""
     decay_norm_and_bias: bool = True
     """Whether weight decay also acts on biases and the parameters of norms."""
     schedule: Literal["constant", "cosine", "poly", "step", "one_cycle"] = "cosine"
     """Of the learning rate: "constant", "cosine" and "poly" (to zero), "step" or "one_cycle"."""
-    milestones: tuple[PositiveInt, ...] = ()
+    milestones: tuple[Count, ...] = ()
     """Epochs after which "step" multiplies the learning rate by ``gamma``; ascending."""
     gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Factor of "step"."""
-    warmup_epochs: NonNegativeFloat = 0.0
+    warmup_epochs: Annotated[NonNegativeFloat, Field(le=100_000)] = 0.0
     """Epochs of linear warm-up; "one_cycle" takes them as its rising part."""
     label_smoothing: Fraction = 0.0
     """Of the cross-entropy in training; a reported loss is without."""

@@ -24,10 +24,11 @@ from pydantic import (
 from sweep.registry import ATTENTION, BACKBONES, DATASETS, TASKS
 from sweep.spec.document import Document
 from sweep.spec.plain_yaml import Place
-from sweep.spec.recipes import PRESETS, Count, Recipe
+from sweep.spec.recipes import PRESETS, Count, Recipe, Seed
 
-NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
-"""Of a sweep, and of what else becomes the name of a file."""
+NAME = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?"
+"""Of a sweep, and of what else becomes the name of a file: a shared file system may drop a last
+full stop, and two sweeps would be one folder."""
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 
 
@@ -59,7 +60,7 @@ class Resources(Section):
 class Stopping(Section):
     """When a trial ends before its last epoch."""
 
-    patience: PositiveInt | None = None
+    patience: Count | None = None
     """Epochs without a better validation metric; none by default."""
 
 
@@ -90,7 +91,7 @@ class Paired(Section):
     the seeds that the space has now: more of them, added once the answer is known, raise it."""
     margin: PositiveFloat | None = None
     """Smallest difference that matters, in the metric's own unit: 0.01 is one point of top1."""
-    min_seeds: Annotated[int, Field(ge=2)] = 3
+    min_seeds: Annotated[int, Field(ge=2, le=100_000)] = 3
     """Pairs before anything is claimed."""
 
 
@@ -103,9 +104,9 @@ class SearchSettings(Section):
 
     method: Literal["grid", "random", "tpe", "nsga2"] = "grid"
     """"grid" (every combination), "random", "tpe" or "nsga2"."""
-    trials: PositiveInt = 40
+    trials: Count = 40
     """Configurations that are trained, each with every seed."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Of the sampler."""
     objectives: Annotated[list[str], Field(min_length=1, max_length=2)] | None = None
     """The space's metric, and at most one of "params", "macs" and "latency" to keep small. Latency
@@ -126,13 +127,13 @@ class SchedulerSettings(Section):
     method: Literal["none", "asha", "median", "pbt"] = "none"
     """"none", "asha" (successive halving), "median" (of the trials that are done) or "pbt"
     (population based training: the worst go on with the weights and the recipe of the best)."""
-    min_epochs: PositiveInt = 3
+    min_epochs: Count = 3
     """No trial is stopped before."""
-    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    reduction_factor: Annotated[int, Field(ge=2, le=100_000)] = 3
     """Of "asha": one in so many trials goes on, and for so many times as many epochs."""
-    min_trials: PositiveInt = 5
+    min_trials: Count = 5
     """Of "median": trials that are done before any is stopped."""
-    interval: PositiveInt = 5
+    interval: Count = 5
     """Of "pbt": epochs of a generation."""
 
     @model_validator(mode="after")
@@ -188,8 +189,8 @@ class General(Section):
     """The fields of a space that are no sections."""
 
     study: Name
-    """Name of the sweep: letters, digits, '_', '-' and '.', at most 64."""
-    question: Annotated[str, Field(min_length=1)]
+    """Name of the sweep: letters, digits, '_', '-' and '.', at most 64; no '.' at either end."""
+    question: Annotated[str, Field(min_length=1, max_length=2000)]
     """What the sweep is to find out, in a sentence."""
     kind: Literal["grid", "one_at_a_time", "leave_one_out", "paired"] = "grid"
     """Which points of its lists a space has: all; of every entry the first values, and each other
@@ -197,7 +198,7 @@ class General(Section):
     baseline."""
     task: str = "classification"
     """A registered task."""
-    seeds: Annotated[list[NonNegativeInt], Field(min_length=1)] = [0]
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     """One trial of every configuration for each; initial weights, data order, augmentation."""
     metric: str | None = None
     """The task's metric that is compared ("top1"); by default its first."""

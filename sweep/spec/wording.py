@@ -111,7 +111,9 @@ def _allowed(schema: Mapping[str, Any]) -> str:
         case "boolean":
             return "true or false"
         case "string":
-            return _join("text", "of at least one character" if schema.get("minLength") else "")
+            few = "of at least one character" if schema.get("minLength") else ""
+            many = f"of at most {schema['maxLength']:,}" if "maxLength" in schema else ""
+            return _join("text", " and ".join(filter(None, (few, many))))
         case _:
             return "allowed"
 

@@ -81,6 +81,21 @@ def test_the_node_refuses_what_the_laptop_let_pass(cluster: Path) -> None:
     assert not Path("work").exists()
 
 
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("dataset.root=/etc", "dataset.root: '/etc' is a place of one machine"),
+        ("tracking.uri=http://evil.example", "tracking: {uri: 'http://evil.example'}: a submitted"),
+    ],
+)
+def test_the_node_refuses_an_override_too(cluster: Path, override: str, told: str) -> None:
+    Path("space.yaml").write_text(text_of(), encoding="utf-8")
+    result = call("run", "space.yaml", override, "--dir", "work", "--runner", "inline")
+    assert result.code == 2
+    assert f"override {override!r}: {told}" in result.err
+    assert not Path("work").exists()
+
+
 def test_a_root_is_relative_to_the_data_of_the_node(cluster: Path) -> None:
     assert data_folder("photos/birds") == cluster / "photos/birds"
     assert data_folder(str(cluster / "photos")) == cluster / "photos"  # as another node found it

@@ -101,6 +101,7 @@ def test_an_attack_is_refused(
     if where == "submitted":
         monkeypatch.setenv("SWEEP_CONFINED", "1")
         monkeypatch.setenv("SWEEP_DATA", str(tmp_path))
+        monkeypatch.setenv("SWEEP_DIR", str(tmp_path / "sweeps"))
     elif header.get("When") == "submitted":
         pytest.skip("is what a user may do on their own machine")
     told = refused("plan", path)
@@ -141,7 +142,7 @@ MADE = {
         text_of(
             attention=f"[{'{name: se, reduction: {low: 1, high: 2000}},' * 300}]", search="random"
         ),
-        ":5:1: attention: has more than 50,000 points; ",
+        ":5:1: attention: has more than 20,000 points; ",
     ),
     "many lists": (
         text_of(attention=f"[{'{name: se, reduction: [1,2,3,4,5,6,7,8,9]},' * 1500}]")
