@@ -33,8 +33,8 @@ class Lab:
 
     @property
     def login(self) -> tuple[str, str]:
-        """User and password of MLflow."""
-        return "admin", self.variables["MLFLOW_ADMIN_PASSWORD"]
+        """User and password of MLflow, as the README has them."""
+        return "sweep", self.variables["MLFLOW_SWEEP_PASSWORD"]
 
     @property
     def token(self) -> str:
@@ -53,6 +53,7 @@ SECRETS = (
     "S3_ACCESS_KEY",
     "S3_SECRET_KEY",
     "MLFLOW_ADMIN_PASSWORD",
+    "MLFLOW_SWEEP_PASSWORD",
     "MLFLOW_SECRET_KEY",
     "RAY_AUTH_TOKEN",
 )

@@ -31,8 +31,9 @@ for path in "${trees[@]}"; do
   mount --rbind -o ro "$path" "$root$path"
 done
 install --directory --owner="$uid" --group="$gid" "$root$home"
-cp "$folder/hosts" "$folder/passwd" "$root/etc/"
-# There is no DNS, and a question to one is to fail at once.
+cp "$folder/passwd" "$root/etc/"
+mount --bind "$folder/hosts" "$root/etc/hosts"  # addresses may change
+# No DNS but nginx's own; another question to one is to fail at once.
 echo "nameserver 127.0.0.1" | install /dev/stdin "$root/etc/resolv.conf"
 for line in "${binds[@]}"; do
   IFS='|' read -r source target option <<< "$line"
