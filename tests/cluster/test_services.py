@@ -135,7 +135,6 @@ def test_health_is_open_and_says_nothing_else(lab: Lab, server: str) -> None:
         "/api/v0/actors",
         "/logs/",
         "/api/cluster_status",
-        "/api/healthz",
     ],
 )
 def test_ray_asks_for_a_token(lab: Lab, server: str, path: str) -> None:
@@ -199,6 +198,16 @@ def test_no_node_takes_a_job_without_the_token(lab: Lab) -> None:
         for header in ([], ["-H", f"Authorization: Bearer {WRONG}"])
     ]
     assert codes == ["401", "403"]
+
+
+def test_what_kubernetes_probes_is_open_and_says_nothing_else(lab: Lab) -> None:
+    """The manifests name this path and port: a probe has no token."""
+    for service in ("ray-head", "worker-cpu"):
+        container = lab.cluster.of(service)[0]
+        url = f"http://{container.address}:52365/api/healthz"
+        done = lab.cluster.run(container, ["curl", "-s", "-w", " %{http_code}", url])
+        assert done.stdout.endswith(" 200")
+        assert len(done.stdout) < 100
 
 
 def test_metrics_of_ray_show_no_secret(lab: Lab) -> None:
