@@ -231,7 +231,7 @@ def test_postgresql_asks_for_a_password(lab: Lab, password: str) -> None:
 
 
 def test_mlflow_keeps_its_users_in_postgresql_and_one_is_the_sweeps(lab: Lab) -> None:
-    """As its configuration says, which it passes over in silence if it cannot read it."""
+    """As its configuration says, not in a file of its container."""
     right = lab.variables["POSTGRES_PASSWORD"]
     done = lab.cluster.run(lab.cluster.one("mlflow"), ["python", "-c", PG, right])
     assert done.stdout == "[('admin', True), ('sweep', False)]\n", done.stderr
