@@ -24,7 +24,8 @@ ACTED_ON = {
     *("security_opt", "networks", "ports", "depends_on", "volumes", "tmpfs", "configs", "shm_size"),
     *("stop_grace_period", "healthcheck", "profiles", "deploy"),
 }
-FOR_DOCKER_ALONE = {"build", "logging", "restart"}
+FOR_DOCKER_ALONE = {"build", "pull_policy", "logging", "restart"}
+HEALTHY, COMPLETED = "service_healthy", "service_completed_successfully"
 
 
 class ComposeError(ValueError):
@@ -64,6 +65,14 @@ class Health:
 
 
 @dataclass(frozen=True)
+class Config:
+    """A file that Compose writes into a container, as root's."""
+
+    text: str
+    mode: int
+
+
+@dataclass(frozen=True)
 class Service:
     """One service, every variable replaced."""
 
@@ -79,16 +88,17 @@ class Service:
     """Whether it has no capability, and cannot get one."""
     networks: tuple[str, ...]
     ports: tuple[Port, ...]
-    needs: tuple[str, ...]
-    """The services that are to be well before it starts."""
+    needs: Mapping[str, str]
+    """What is to be so before it starts, by service: that one is well, or has done its work."""
     volumes: tuple[Volume, ...]
     tmpfs: Mapping[str, str]
     """Mount options by path."""
-    configs: Mapping[str, str]
-    """Texts by path."""
+    configs: Mapping[str, Config]
+    """By path."""
     shm_size: str
     stop_seconds: float
-    health: Health
+    health: Health | None
+    """None, if it is not asked: it does its work and ends."""
     replicas: int
     profiles: tuple[str, ...] = field(default=())
 
@@ -104,7 +114,9 @@ class Deployment:
 
 def raw() -> dict[str, Any]:
     """Return the file as it stands, with its anchors followed."""
-    document: dict[str, Any] = YAML(typ="safe", pure=True).load(COMPOSE_FILE)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.version = "1.1"  # as Compose: 0444 is octal
+    document: dict[str, Any] = yaml.load(COMPOSE_FILE)
     return document
 
 
@@ -163,7 +175,7 @@ def _service(name: str, body: Mapping[str, Any], configs: Mapping[str, str]) -> 
     if unknown:
         raise ComposeError(f"service {name}: {sorted(unknown)} is not understood by tests/cluster")
     conditions = {need: rule["condition"] for need, rule in body.get("depends_on", {}).items()}
-    if set(conditions.values()) - {"service_healthy"}:
+    if set(conditions.values()) - {HEALTHY, COMPLETED}:
         raise ComposeError(f"service {name}: depends_on {conditions}")
     return Service(
         name=name,
@@ -178,13 +190,17 @@ def _service(name: str, body: Mapping[str, Any], configs: Mapping[str, str]) -> 
         and body.get("security_opt") == ["no-new-privileges:true"],
         networks=tuple(body["networks"]),
         ports=tuple(_port(text) for text in body.get("ports", [])),
-        needs=tuple(conditions),
+        needs=conditions,
         volumes=tuple(_volume(text) for text in body.get("volumes", [])),
         tmpfs=dict((*text.split(":", 1), "")[:2] for text in body.get("tmpfs", [])),
-        configs={config["target"]: configs[config["source"]] for config in body.get("configs", [])},
+        configs={
+            # Compose's own default for what stands in its file: root's group reads it, nobody else.
+            config["target"]: Config(configs[config["source"]], config.get("mode", 0o440))
+            for config in body.get("configs", [])
+        },
         shm_size=body.get("shm_size", "64mb").removesuffix("b"),
         stop_seconds=seconds(body.get("stop_grace_period", "10s")),
-        health=_health(body["healthcheck"]),
+        health=_health(body["healthcheck"]) if "healthcheck" in body else None,
         replicas=int(body.get("deploy", {}).get("replicas", 1)),
         profiles=tuple(body.get("profiles", ())),
     )

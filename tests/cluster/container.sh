@@ -19,10 +19,17 @@ mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o "size=$shm_size,mode=1777" shm "$root/dev/shm"
+covered=" $(printf '%s ' "${tmpfs[@]%%|*}")"
 for path in "${fresh[@]}"; do  # folders that are empty in an image
-  mount -t tmpfs -o mode=1777 fresh "$root$path"
+  [[ $covered == *" $path "* ]] || mount -t tmpfs -o mode=1777 fresh "$root$path"
 done
-for path in "${trees[@]}"; do  # what stands in for images may lie where only root may go
+for line in "${tmpfs[@]}"; do
+  IFS='|' read -r target option <<< "$line"
+  mkdir -p "$root$target"
+  mount -t tmpfs -o "mode=1777${option:+,$option}" tmpfs "$root$target"
+done
+# What stands in for images may lie where only root may go, or in /tmp: so it comes after that.
+for path in "${trees[@]}"; do
   mkdir -p "$root$path"
   while path=$(dirname "$path"); [ "$path" != / ]; do chmod o+x "$root$path"; done
 done
@@ -31,8 +38,9 @@ for path in "${trees[@]}"; do
   mount --rbind -o ro "$path" "$root$path"
 done
 install --directory --owner="$uid" --group="$gid" "$root$home"
-cp "$folder/hosts" "$folder/passwd" "$root/etc/"
-# There is no DNS, and a question to one is to fail at once.
+cp "$folder/passwd" "$root/etc/"
+mount --bind "$folder/hosts" "$root/etc/hosts"  # addresses may change
+# No DNS but nginx's own; another question to one is to fail at once.
 echo "nameserver 127.0.0.1" | install /dev/stdin "$root/etc/resolv.conf"
 for line in "${binds[@]}"; do
   IFS='|' read -r source target option <<< "$line"
@@ -41,14 +49,10 @@ for line in "${binds[@]}"; do
   mount -o "remount,bind,$option" "$root$target"
 done
 if [ "$read_only" = yes ]; then
-  for path in "${tmpfs[@]}"; do mkdir -p "$root${path%%|*}"; done
-  for path in "${fresh[@]}"; do mount -o remount,ro "$root$path"; done
+  for path in "${fresh[@]}"; do
+    [[ $covered == *" $path "* ]] || mount -o remount,ro "$root$path"
+  done
 fi
-for line in "${tmpfs[@]}"; do
-  IFS='|' read -r target option <<< "$line"
-  mkdir -p "$root$target"
-  mount -t tmpfs -o "mode=1777${option:+,$option}" tmpfs "$root$target"
-done
 mkdir "$root/below"
 cd "$root"
 pivot_root . below

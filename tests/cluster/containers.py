@@ -1,8 +1,9 @@
 """Runs the services of the Compose file without Docker: their own commands, in Linux namespaces.
 
 Each container has a network namespace on a bridge for each of its networks, and mount, UTS, IPC and
-PID namespaces; see container.sh. Host names lead where Compose's DNS would; a published port is a
-port of the host. All addresses are of this module alone, and no packet leaves the machine.
+PID namespaces; see container.sh. Host names lead where Compose's DNS would, by a container's
+/etc/hosts and, for nginx, which looks there but once, by dns.py; a published port is a port of the
+host. All addresses are of this module alone, and no packet leaves the machine.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -40,6 +41,7 @@ LAB_ADDRESS = f"{SUBNET}.{LAB}.1"
 LAPTOP = PREFIX + "laptop"
 """Name of the network namespace of somebody in the lab."""
 LOCK = Path("/run/lock/sweep-cluster-test")
+DNS = Path(__file__).with_name("dns.py")
 TICK = 0.3
 
 
@@ -53,10 +55,15 @@ class Container:
 
     name: str
     service: Service
-    addresses: Mapping[str, str]
+    addresses: dict[str, str]
     """By network."""
     folder: Path
     process: subprocess.Popen[bytes] | None = None
+    dns: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
 
     @property
     def log(self) -> Path:
@@ -113,6 +120,7 @@ class Cluster:
         self.folder = folder
         self.networks = {name: number for number, name in enumerate(deployment.networks)}
         self.outward = deployment.networks
+        self.services = deployment.services
         self.containers: dict[str, Container] = {}
         for service in deployment.services.values():
             if not service.profiles or set(service.profiles) & set(profiles):
@@ -127,13 +135,7 @@ class Cluster:
         """
         self._lay_network()
         for container in self.containers.values():
-            _ip("netns", "add", container.netns)
-            for order, (network, address) in enumerate(container.addresses.items()):
-                number = self.networks[network]
-                _plug(container.netns, f"eth{order}", number, address)
-                if self.outward[network]:
-                    gateway = f"{SUBNET}.{number}.1"
-                    _ip("-n", container.netns, "route", "add", "default", "via", gateway)
+            self._connect(container)
         well: set[str] = set()
         starting: dict[str, float] = {}
         while len(well) < len(self.containers):
@@ -149,8 +151,8 @@ class Cluster:
             time.sleep(TICK)
         for container in self.containers.values():
             for port in container.service.ports:
-                target = (container.address, port.target)
-                self._relays.append(Relay((port.address, port.published), target))
+                listen = (port.address, port.published)
+                self._relays.append(Relay(listen, container, port.target))
 
     def down(self) -> None:
         """End all, whatever they do, and take the network away."""
@@ -158,6 +160,9 @@ class Cluster:
             relay.close()
         for container in self.containers.values():
             self.kill(container)
+            if container.dns is not None:
+                container.dns.kill()
+                container.dns.wait(10)
         clear()
 
     def of(self, service: str) -> list[Container]:
@@ -172,6 +177,10 @@ class Cluster:
     def start(self, container: Container) -> None:
         """Start a container anew, with what is in its volumes."""
         self._write_settings(container)
+        if image(container.service.image).asks_dns and container.dns is None:
+            program = [sys.executable, str(DNS), str(container.folder / "hosts")]
+            space = f"--net=/run/netns/{container.netns}"
+            container.dns = subprocess.Popen(["nsenter", space, *program])
         script = Path(__file__).with_name("container.sh")
         with container.log.open("ab") as log:
             container.log.chmod(0o666)  # /dev/stdout is opened again by its name
@@ -190,17 +199,21 @@ class Cluster:
             )
 
     def check(self, container: Container, since: float) -> bool:
-        """Tell whether a container is well.
+        """Tell whether a container is well, or has done its work if that is what it is for.
 
         Args:
             container: that runs.
             since: when it was started, by the monotonic clock.
 
         Raises:
-            ContainerError: it has ended, or had time enough.
+            ContainerError: it has ended or failed, or had time enough.
         """
         assert container.process is not None
         health = container.service.health
+        if health is None:
+            if container.process.poll():
+                raise ContainerError(f"{container.name} has failed\n{tail(container.log)}")
+            return container.process.poll() == 0
         if container.process.poll() is not None:
             raise ContainerError(f"{container.name} has ended\n{tail(container.log)}")
         with suppress(subprocess.TimeoutExpired, psutil.Error, ValueError):
@@ -215,6 +228,31 @@ class Cluster:
         since = time.monotonic()
         while not self.check(container, since):
             time.sleep(TICK)
+
+    def run_once(self, service: str, words: Sequence[str]) -> int:
+        """Run a container of a service with these words alone, and return how they ended.
+
+        As ``docker compose run --entrypoint`` does.
+        """
+        own = replace(self.services[service], entrypoint=(), command=tuple(words))
+        container = self._plan_one(own, f"{service}-run")
+        self._connect(container)
+        self.start(container)
+        assert container.process is not None
+        return container.process.wait(60)
+
+    def move(self, container: Container) -> None:
+        """Give a container that does not run other addresses, as Docker may before it starts it."""
+        for order, (network, address) in enumerate(container.addresses.items()):
+            subnet, _, host = address.rpartition(".")
+            container.addresses[network] = f"{subnet}.{int(host) + 100}"
+            device = ["dev", f"eth{order}"]
+            _ip("-n", container.netns, "address", "flush", *device)
+            new = f"{container.addresses[network]}/24"
+            _ip("-n", container.netns, "address", "add", new, *device)
+            self._lead_outside(container, network)
+        for other in self.containers.values():
+            self._write_hosts(other)
 
     def run(
         self,
@@ -271,7 +309,7 @@ class Cluster:
 
     def kill(self, container: Container) -> None:
         """End every process of a container at once, as if its machine were gone."""
-        if container.process is not None and container.process.poll() is None:
+        if container.process is not None and container.running:
             with suppress(ValueError, psutil.Error):
                 os.kill(container.pid, signal.SIGKILL)
             container.process.kill()
@@ -289,19 +327,34 @@ class Cluster:
                 for process in psutil.Process(one.pid).children(recursive=True)
             )
             for one in self.containers.values()
-            if one.process is not None and one.process.poll() is None
+            if one.running
         }
 
     def _plan(self, service: Service) -> None:
         for number in range(1, service.replicas + 1):
-            name = f"{service.name}-{number}"
-            host = len(self.containers) + 2
-            addresses = {
-                network: f"{SUBNET}.{self.networks[network]}.{host}" for network in service.networks
-            }
-            folder = self.folder / name
-            (folder / "layer").mkdir(parents=True)
-            self.containers[name] = Container(name, service, addresses, folder)
+            self._plan_one(service, f"{service.name}-{number}")
+
+    def _plan_one(self, service: Service, name: str) -> Container:
+        host = len(self.containers) + 2
+        addresses = {
+            network: f"{SUBNET}.{self.networks[network]}.{host}" for network in service.networks
+        }
+        folder = self.folder / name
+        (folder / "layer").mkdir(parents=True)
+        container = Container(name, service, addresses, folder)
+        self.containers[name] = container
+        return container
+
+    def _connect(self, container: Container) -> None:
+        _ip("netns", "add", container.netns)
+        for order, (network, address) in enumerate(container.addresses.items()):
+            _plug(container.netns, f"eth{order}", self.networks[network], address)
+            self._lead_outside(container, network)
+
+    def _lead_outside(self, container: Container, network: str) -> None:
+        if self.outward[network]:
+            gateway = f"{SUBNET}.{self.networks[network]}.1"
+            _ip("-n", container.netns, "route", "replace", "default", "via", gateway)
 
     def _lay_network(self) -> None:
         for number in [*self.networks.values(), LAB]:
@@ -309,6 +362,9 @@ class Cluster:
             _ip("link", "add", bridge, "type", "bridge")
             _ip("address", "add", f"{SUBNET}.{number}.1/24", "dev", bridge)
             _ip("link", "set", bridge, "up")
+            forwarding = Path(f"/proc/sys/net/ipv4/conf/{bridge}/forwarding")
+            if forwarding.read_text().strip() != "0":  # no packet goes on, neither out nor between
+                forwarding.write_text("0")
         _ip("netns", "add", LAPTOP)
         _plug(LAPTOP, "eth0", LAB, f"{SUBNET}.{LAB}.2")
 
@@ -334,7 +390,7 @@ class Cluster:
         text = [f"{key}={shlex.quote(value)}" for key, value in words.items()]
         text += [f"{key}=({shlex.join(values)})" for key, values in lists.items()]
         (folder / "settings").write_text("\n".join(text) + "\n")
-        (folder / "hosts").write_text("\n".join(self._hosts(container)) + "\n")
+        self._write_hosts(container)
         (folder / "passwd").write_text("\n".join(_accounts(home, uid, gid)) + "\n")
 
     def _binds(self, container: Container) -> Iterator[str]:
@@ -345,11 +401,15 @@ class Cluster:
                 source.mkdir(parents=True)
                 os.chown(source, *ids(owners[volume.target]))
             yield f"{source}|{volume.target}|{'ro' if volume.read_only else 'rw'}"
-        for number, (target, text) in enumerate(container.service.configs.items()):
+        for number, (target, config) in enumerate(container.service.configs.items()):
             source = container.folder / f"config-{number}"
-            source.write_text(text)
-            source.chmod(0o444)
+            source.write_text(config.text)
+            source.chmod(config.mode)
             yield f"{source}|{target}|ro"
+
+    def _write_hosts(self, container: Container) -> None:
+        """Write the file in place: a container that runs has it mounted."""
+        (container.folder / "hosts").write_text("\n".join(self._hosts(container)) + "\n")
 
     def _hosts(self, container: Container) -> Iterator[str]:
         yield "127.0.0.1 localhost"
@@ -363,11 +423,12 @@ class Relay:
 
     Args:
         listen: address and port on the host.
-        target: address and port of the container, which may come and go.
+        container: that is reached; it may come and go, and change its address.
+        port: of the container.
     """
 
-    def __init__(self, listen: tuple[str, int], target: tuple[str, int]) -> None:
-        self.target = target
+    def __init__(self, listen: tuple[str, int], container: Container, port: int) -> None:
+        self.container, self.port = container, port
         self._server = socket.create_server(listen)
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -386,7 +447,8 @@ class Relay:
     def _pass(self, client: socket.socket) -> None:
         with client:
             try:
-                server = socket.create_connection(self.target, timeout=5)
+                target = (self.container.address, self.port)
+                server = socket.create_connection(target, timeout=5)
             except OSError:
                 return
             server.settimeout(None)

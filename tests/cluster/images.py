@@ -34,6 +34,8 @@ class Image:
     """Owners of the image's folders; a new named volume has that of the folder under it."""
     needs: tuple[Path, ...] = ()
     """Programs of the host that it stands on."""
+    asks_dns: bool = False
+    """Whether its program asks Docker's DNS itself."""
 
 
 def image(tag: str) -> Image:
@@ -82,7 +84,8 @@ def _seaweedfs() -> Image:
 
 
 def _nginx() -> Image:
-    return Image(environment={"PATH": SYSTEM_PATH}, needs=(Path("/usr/sbin/nginx"),))
+    program = Path("/usr/sbin/nginx")
+    return Image(environment={"PATH": SYSTEM_PATH}, needs=(program,), asks_dns=True)
 
 
 def _ours() -> Image:

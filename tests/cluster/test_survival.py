@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import requests
 
 from sweep.durable import read_lines
 from sweep.ledger import Ledger
-from tests.cluster.conftest import DASHBOARD, MLFLOW, MLFLOW_TLS, Lab
+from tests.cluster.conftest import DASHBOARD, DASHBOARD_TLS, MLFLOW, MLFLOW_TLS, Lab
 from tests.cluster.containers import tail
 
 T = TypeVar("T")
@@ -54,11 +55,15 @@ def test_a_sweep_survives_a_lost_node_and_a_restart_of_mlflow(lab: Lab, tmp_path
     lab.cluster.stop(mlflow)
     before = epochs(sweeps)
     wait_for("epochs without MLflow", lambda: sum((epochs(sweeps) - before).values()) > 1, lab, job)
+    lab.cluster.move(mlflow)  # the proxy and the nodes find it by its name
     lab.cluster.start(mlflow)
     lab.cluster.wait(mlflow)
 
     status = wait_for("the end", lambda: over(lab, job), lab, job)
     assert status == "SUCCEEDED", told(lab, job)
+    followed = sweep(lab, "logs", "lab", "--follow")  # by a web socket
+    assert followed.returncode == 0, followed.stderr
+    assert followed.stdout.strip() == asked(lab, f"/api/jobs/{job}/logs")["logs"].strip()
     check_ledger(sweeps, lost)
     runs = runs_of(lab)
     check_runs(lab, sweeps, runs)
@@ -68,12 +73,21 @@ def test_a_sweep_survives_a_lost_node_and_a_restart_of_mlflow(lab: Lab, tmp_path
 def submit(lab: Lab, folder: Path) -> str:
     space = folder / "lab.yaml"
     space.write_text(SPACE)
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": lab.token}
-    words = ["python", "-m", "sweep.cli", "submit", str(space), "--address", DASHBOARD]
-    done = lab.cluster.run_outside(words, token)
+    done = sweep(lab, "submit", str(space))
     assert done.returncode == 0, done.stderr
     assert JOB in done.stdout
     return JOB
+
+
+def sweep(lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the laptop's `sweep`, through the proxy."""
+    settings = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": lab.token,
+        "REQUESTS_CA_BUNDLE": str(lab.certificate),
+    }
+    command = ["python", "-m", "sweep.cli", *words, "--address", DASHBOARD_TLS]
+    return lab.cluster.run_outside(command, settings)
 
 
 def check_ledger(sweeps: Path, lost: str) -> None:

@@ -19,6 +19,7 @@ import yaml
 from jsonschema import ValidationError
 
 from deploy import kuberay
+from sweep.spec.confined import CONFINED
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "deploy" / "kubernetes"
@@ -384,6 +385,17 @@ def test_volumes_are_mounted_where_the_settings_say(rendered: dict[str, list[Doc
             assert volumes["shm"]["emptyDir"]["medium"] == "Memory"
 
 
+def test_every_node_of_ray_is_probed_without_a_program_of_its_image(
+    rendered: dict[str, list[Document]],
+) -> None:
+    """KubeRay's own probes may call wget, which the image has not."""
+    for spec in ray_specs(rendered):
+        for pod in pods([spec]):
+            (container,) = pod["containers"]
+            for kind in ("livenessProbe", "readinessProbe"):
+                assert container[kind]["httpGet"] == {"path": "/api/healthz", "port": 52365}
+
+
 def plain_settings(container: Document) -> dict[str, str | None]:
     return {found["name"]: found.get("value") for found in container["env"]}
 
@@ -440,6 +452,7 @@ def test_the_job_runs_the_search_space_that_is_mounted(
     (folder,) = (m["mountPath"] for m in head["volumeMounts"] if m["name"] == "search-space")
     (file,) = only(rendered["job"], "ConfigMap")["data"]
     assert spec["entrypoint"] == f"sweep run {folder}/{file} --address auto"
+    assert yaml.safe_load(spec["runtimeEnvYAML"]) == {"env_vars": {CONFINED: "1"}}
     example = (ROOT / "search_spaces" / "quickstart.yaml").read_bytes()
     assert (MANIFESTS / "job" / file).read_bytes() == example
     shared = only(rendered["lab"], "RayCluster")["spec"]["headGroupSpec"]
@@ -447,7 +460,6 @@ def test_the_job_runs_the_search_space_that_is_mounted(
     assert spec["shutdownAfterJobFinishes"]
 
 
-@pytest.mark.skipif(not COMPOSE.exists(), reason="there is no docker-compose.yml yet")
 def test_the_settings_are_those_of_the_compose_file(rendered: dict[str, list[Document]]) -> None:
     services = yaml.safe_load(COMPOSE.read_text("utf-8"))["services"]
     image = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
