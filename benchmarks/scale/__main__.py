@@ -252,16 +252,13 @@ def outcomes(costs: Costs) -> str:
     """Return what becomes of the trials, as it is and with each mend."""
     cifar, image_net, small = CASES
     alone = measured(costs)
-    quick = replace(costs, pending=4 * costs.pending)
     ways: list[tuple[str, Case, Costs]] = [
         ("as it is", cifar, costs),
         ("measured figures alone", cifar, alone),
-        (f"{quick.pending} workers start at once", cifar, quick),
         ("a checkpoint each fifth epoch", replace(cifar, every=5), costs),
         ("as it is", image_net, costs),
         ("as it is", small, costs),
         ("measured figures alone", small, alone),
-        ("a checkpoint each fifth epoch", replace(small, every=5), costs),
     ]
     head = (
         "512 GPUs", "trials", "way", "hours", "hours of the GPUs alone", "MLflow has all, h",

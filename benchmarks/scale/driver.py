@@ -45,7 +45,8 @@ ACTORS = 2
 RUNS = {"short": (60, 1, 0.0), "long": (8, 20, 0.0), "check": (12, 5, 0.05)}
 """Trials, epochs of each, seconds that an epoch sleeps: of two runs that tell a trial's cost from a
 result's, and of one that the simulation is compared with."""
-ROUNDS = 3
+ROUNDS, ROUNDS_SECONDS = 3, 100.0
+"""Of turns, at most; on a busy machine no further one begins after so many seconds."""
 FUTURES = (8, 64, 512, 4096)
 SLEEP = "sleep"
 FEW = Share(0.01, 0.0)  # type: ignore[arg-type]  # more workers than this machine has cores
@@ -94,7 +95,7 @@ def measure_tune(
 
     Args:
         runs: see ``RUNS``; they take turns.
-        rounds: of turns; a figure has a value of each.
+        rounds: of turns, at most; a figure has a value of each.
     """
     from sweep.orchestration import ray_tune
 
@@ -108,7 +109,10 @@ def measure_tune(
     figures: dict[str, list[float]] = defaultdict(list)
     with TemporaryDirectory() as folder:
         runner = ray_tune.RayRunner(Study(Path(folder), "scale"))
+        deadline = time.monotonic() + ROUNDS_SECONDS
         for number in range(rounds):
+            if number and time.monotonic() > deadline:
+                break
             gauges = {}
             for name, (count, epochs, sleep) in runs.items():
                 asked = time.perf_counter()

@@ -20,7 +20,7 @@ from sweep.tracking.delivery import Delivery
 from sweep.tracking.records import SweepRecord
 from sweep.tracking.store import open_client
 
-WARM, MEASURED = 40, 15
+WARM, MEASURED = 16, 10
 """Trials that are delivered whole before, and for, the measurement."""
 KNOWN = 400
 """Runs that are copied into the database, to see what it costs to look at each."""
