@@ -1,32 +1,69 @@
-"""The scale plan: the simulation against queueing theory, and the document against the tables."""
+"""The scale plan: the simulation against queueing theory, and the document against the code."""
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import re
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from math import exp
 from pathlib import Path
 
 import pytest
 
-from benchmarks.scale.__main__ import BEGIN, CASES, DOCUMENT, END, check, loads, outcomes, write
-from benchmarks.scale.simulation import Case, Costs, Station, first_full, offered, simulate
+from benchmarks.scale.__main__ import (
+    BEGIN,
+    CASES,
+    DOCUMENT,
+    END,
+    bottlenecks,
+    check,
+    costs_of,
+    given,
+    loads,
+    outcomes,
+    pending,
+    write,
+)
+from benchmarks.scale.simulation import (
+    Case,
+    Costs,
+    Station,
+    full_at,
+    measured,
+    offered,
+    simulate,
+)
 
 FREE = Costs(
     result=0, turn=0, wait_per_gpu=0, start=0, begin=0, epoch=0, more=0, end=0, beat=0, look=0,
-    latency=0,
+    digest=0, pending=8, latency=0,
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("load", [0.3, 0.6, 0.8])
-def test_station_waits_as_the_closed_form_says(load: float) -> None:
-    """M/D/1: Poisson arrivals and a fixed service s wait s load / (2 (1 - load)) in the mean."""
-    station, arrivals, now = Station(), random.Random(0), 0.0
-    for _ in range(200_000):
-        now += arrivals.expovariate(load)
-        station.serve(now, 1.0)
-    assert station.waited / station.served == pytest.approx(load / (2 * (1 - load)), rel=0.05)
-    assert station.busy / now == pytest.approx(load, rel=0.02)
+@pytest.mark.parametrize("gpus", [4, 16, 40])
+def test_closed_sweep_waits_as_mean_value_analysis_says(
+    gpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Machines and one repairman, exact: GPUs train, and one exponential driver has each result."""
+    service, drawn, serve = 0.05, random.Random(0), Station.serve
+    monkeypatch.setattr(
+        Station, "serve", lambda self, now, s: serve(self, now, s * drawn.expovariate(1))
+    )
+    case = Case("", epochs=4000, seconds=1.0, checkpoint=0, gpus=gpus, trials=gpus, spread=0.5)
+    out = simulate(case, replace(FREE, result=service))
+    queue = rate = stay = 0.0
+    for count in range(1, gpus + 1):
+        stay = service * (1 + queue)
+        rate = count / (exp(0.5**2 / 2) + stay)
+        queue = rate * stay
+    assert out.epochs_per_second == pytest.approx(rate, rel=0.05)
+    assert out.driver_wait == pytest.approx(stay - service, rel=0.1)
+    assert out.driver == pytest.approx(rate * service, rel=0.05)
 
 
 def test_sweep_without_costs_takes_the_gpus_time_alone() -> None:
@@ -63,10 +100,44 @@ def test_delivery_that_falls_behind_delivers_all_in_the_end() -> None:
     assert quick.delivered_hours * 3600 < quick.hours * 3600 + 3
 
 
-def test_first_full_station_is_full_with_so_many_gpus() -> None:
+def test_station_is_full_with_so_many_gpus() -> None:
     costs = replace(FREE, result=0.01, epoch=0.02)
-    name, gpus = first_full(replace(CASES[0], checkpoint=0), costs)
-    assert (name, gpus) == ("delivery", 20 / 0.02)
+    assert full_at(CASES[0], costs, "delivery") == 20 / 0.02
+    assert full_at(CASES[0], costs, "driver") == 20 / 0.01
+
+
+def test_checkpoints_of_every_fifth_epoch_come_at_once() -> None:
+    """The first saves of 16 GPUs queue one behind the other, however seldom they are."""
+    case = Case("", epochs=10, seconds=1.0, checkpoint=1e6, gpus=16, trials=16, spread=0)
+    costs = replace(FREE, bandwidth=1e6)
+    saved = {n: simulate(replace(case, every=n), costs) for n in (1, 5)}
+    assert saved[5].hours * 3600 == pytest.approx(5 + 2 * 16)  # one queue from the fifth epoch on
+    assert saved[1].hours * 3600 == pytest.approx(1 + 160)
+    assert saved[5].files * saved[5].hours == pytest.approx(saved[1].files * saved[1].hours / 5)
+
+
+def test_costs_are_never_negative_and_say_so() -> None:
+    names = [name for name in vars(FREE) if name not in ("pending", "bandwidth", "latency")]
+    figures = {**dict.fromkeys(names, 0.5), "more": -0.25}
+    assert costs_of(figures).more == 0
+    assert "| more | 0 | measured -0.25, which is noise: taken as 0 |" in given(figures)
+
+
+def test_document_follows_from_the_costs_that_it_names() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) \| ([\d.e+-]+) \| .* \|$", text, flags=re.MULTILINE)
+    numbers = {name: float(value) for name, value in rows if name in vars(FREE)}
+    costs = Costs(**{**numbers, "pending": int(numbers["pending"])})
+    assert costs.pending == pending()
+    assert loads(costs) in text
+    assert bottlenecks(costs) in text
+    assert (costs.bandwidth, costs.latency) == (FREE_BUT.bandwidth, 0.02)
+    assert offered(CASES[0], measured(costs))["shared files"] == 0
+
+
+def test_pending_is_what_tune_is_given() -> None:
+    source = Path("sweep/orchestration/ray_tune.py").read_text(encoding="utf-8")
+    assert f'"TUNE_MAX_PENDING_TRIALS_PG": "{pending()}"' in source
 
 
 def test_document_has_the_tables_that_are_generated() -> None:
@@ -76,7 +147,7 @@ def test_document_has_the_tables_that_are_generated() -> None:
     small = [replace(case, gpus=4, trials=4) for case in CASES]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("benchmarks.scale.__main__.CASES", small)
-        tables = [loads(FREE_BUT), outcomes(FREE_BUT, FREE_BUT), check(TUNE, FREE_BUT)]
+        tables = [outcomes(FREE_BUT), check(TUNE, FREE_BUT)]
     for table in tables:
         head, _, *rows = table.splitlines()
         assert head in heads
@@ -86,8 +157,8 @@ def test_document_has_the_tables_that_are_generated() -> None:
 
 FREE_BUT = replace(FREE, result=0.001, turn=0.01, epoch=0.01, begin=0.1, end=0.05, look=0.001)
 TUNE = {
-    "cpu_result": 1.0, "cpu_trial": 5.0, "wall_result": 2.0, "wall_trial": 9.0,
-    "check_trials_per_second": 5.0,
+    "cpu_result": [1.0], "cpu_trial": [5.0], "wall_result": [2.0, -1.0], "wall_trial": [9.0],
+    "check_trials_per_second": [5.0],
 }  # fmt: skip
 
 
@@ -101,3 +172,44 @@ def test_tables_are_replaced_and_the_rest_stays(tmp_path: Path) -> None:
     path.write_text(f"Before\n\n{BEGIN}\nold\n{END}\n\nAfter\n", encoding="utf-8")
     write("new", path)
     assert path.read_text(encoding="utf-8") == f"Before\n\n{BEGIN}\n\nnew\n\n{END}\n\nAfter\n"
+
+
+def test_driver_is_measured_on_ray() -> None:
+    """The smallest real run of the bench, in a process of its own: seconds, most of them Ray's."""
+    code = (
+        "import json; from benchmarks.scale.driver import RUNS, measure_tune as measure;"
+        "print(json.dumps(measure({name: (4, 1 + (name == 'long'), 0.0) for name in RUNS}, 1)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=500, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert len(figures["start_seconds"]) == 2
+    assert min(figures["start_seconds"] + figures["first_start_seconds"]) > 0
+    assert figures["check_trials_per_second"][0] > 0
+    assert {"cpu_result", "wall_trial", "wait_4096", "kib_a_trial", "mib_driver"} <= set(figures)
+
+
+def test_bench_that_is_ended_ends_what_it_started() -> None:
+    code = """
+import subprocess, sys, time
+from contextlib import ExitStack
+from benchmarks.scale import __main__ as bench, services
+def measure(kind, full):
+    with ExitStack() as stack:
+        service = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        stack.callback(services._end, service)
+        print(service.pid, flush=True)
+        time.sleep(600)
+bench.measure_store = measure
+bench.main()
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as bench:
+        assert bench.stdout is not None
+        service = int(bench.stdout.readline())
+        bench.send_signal(signal.SIGTERM)
+        assert bench.wait(60) == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(service, 0)

@@ -8,13 +8,16 @@ measures Ray Tune in a process of its own and prints a JSON object. The trials d
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections import defaultdict
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,17 +32,21 @@ from sweep.orchestration.agenda import Agenda, Listed
 from sweep.orchestration.attempt import Job, Outcome
 from sweep.orchestration.run import missing
 from sweep.plan import Plan, PlannedTrial
+from sweep.study import Study
 from sweep.tracking.delivery import Delivery
 from sweep.tracking.records import SweepRecord
 from sweep.training.loop import EpochReport
 
 KNOWN = 2_000
 """Trials that a run of a sweep starts over; what it takes grows in proportion."""
+DIGESTED = 2**25
+"""Bytes of which the checksum is taken."""
 ACTORS = 2
-SHORT, LONG = (60, 1), (6, 20)
-"""Trials, and epochs of each, of the two runs that tell a trial's cost from a result's."""
-CHECK = (12, 5, 0.05)
-"""Of a third run: trials, epochs of each, seconds that an epoch sleeps."""
+RUNS = {"short": (60, 1, 0.0), "long": (8, 20, 0.0), "check": (12, 5, 0.05)}
+"""Trials, epochs of each, seconds that an epoch sleeps: of two runs that tell a trial's cost from a
+result's, and of one that the simulation is compared with."""
+ROUNDS, ROUNDS_SECONDS = 3, 100.0
+"""Of turns, at most; on a busy machine no further one begins after so many seconds."""
 FUTURES = (8, 64, 512, 4096)
 SLEEP = "sleep"
 FEW = Share(0.01, 0.0)  # type: ignore[arg-type]  # more workers than this machine has cores
@@ -81,8 +88,15 @@ def nothing(job: Job) -> Generator[EpochReport, None, Outcome]:
     return Outcome(METRICS)
 
 
-def measure_tune() -> dict[str, float]:
-    """Return the figures of Ray Tune, in milliseconds unless their names say otherwise."""
+def measure_tune(
+    runs: Mapping[str, tuple[float, ...]] = RUNS, rounds: int = ROUNDS
+) -> dict[str, list[float]]:
+    """Return the figures of Ray Tune, in milliseconds unless their names say otherwise.
+
+    Args:
+        runs: see ``RUNS``; they take turns.
+        rounds: of turns, at most; a figure has a value of each.
+    """
     from sweep.orchestration import ray_tune
 
     class NoOpActor(ray_tune.TrialActor):  # type: ignore[misc]
@@ -92,27 +106,45 @@ def measure_tune() -> dict[str, float]:
             return True
 
     ray_tune.TrialActor = NoOpActor  # type: ignore[misc]
+    figures: dict[str, list[float]] = defaultdict(list)
     with TemporaryDirectory() as folder:
-        runner = ray_tune.RayRunner(Path(folder), Path(folder) / "ray")
-        asked = time.perf_counter()
-        short = _fit(runner, Path(folder) / "short", *SHORT)
-        start = short.begun - asked
-        long = _fit(runner, Path(folder) / "long", *LONG)
-        check = _fit(runner, Path(folder) / "check", *CHECK)
-        waits = _waits()
+        runner = ray_tune.RayRunner(Study(Path(folder), "scale"))
+        deadline = time.monotonic() + ROUNDS_SECONDS
+        for number in range(rounds):
+            if number and time.monotonic() > deadline:
+                break
+            gauges = {}
+            for name, (count, epochs, sleep) in runs.items():
+                asked = time.perf_counter()
+                own = gauges[name] = _fit(
+                    runner, Path(folder) / f"{name}{number}", int(count), int(epochs), sleep
+                )
+                nth = "start_seconds" if figures else "first_start_seconds"
+                figures[nth].append(own.begun - asked)
+            for name, value in _figures(gauges, runs).items():
+                figures[name].append(value)
+        figures |= _waits()
         runner.close()
-    figures = {"start_seconds": start, "check_trials_per_second": 1 / _per_trial(check, 0)}
+    return dict(figures)
+
+
+def _figures(
+    gauges: Mapping[str, Gauge], runs: Mapping[str, tuple[float, ...]]
+) -> dict[str, float]:
+    """Return what one round says; differences of noise may be negative, and stay so."""
+    figures = {"check_trials_per_second": 1 / _per_trial(gauges["check"], 0)}
+    once, often = runs["short"][1], runs["long"][1]
     for name, column in (("wall", 0), ("cpu", 1)):
-        one, many = _per_trial(short, column), _per_trial(long, column)
-        result_ = max(0.0, (many - one) / (LONG[1] - SHORT[1]))
-        figures[f"{name}_result"] = 1000 * result_
-        figures[f"{name}_trial"] = 1000 * (one - SHORT[1] * result_)
-    counts = np.arange(len(short.rows))
-    memory = np.polyfit(counts, [row[2] for row in short.rows], 1)[0]
-    return {**figures, "kib_a_trial": 1024 * float(memory), **waits}
+        one, many = (_per_trial(gauges[run], column) for run in ("short", "long"))
+        a_result = (many - one) / (often - once)
+        figures[f"{name}_result"] = 1000 * a_result
+        figures[f"{name}_trial"] = 1000 * (one - once * a_result)
+    mib = [row[2] for row in gauges["short"].rows]
+    growth = np.polyfit(np.arange(len(mib)), mib, 1)[0]
+    return {**figures, "kib_a_trial": 1024 * float(growth), "mib_driver": mib[-1]}
 
 
-def _fit(runner: Any, folder: Path, count: int, epochs: int, sleep: float = 0.0) -> Gauge:
+def _fit(runner: Any, folder: Path, count: int, epochs: int, sleep: float) -> Gauge:
     gauge = Gauge()
 
     def job(planned: PlannedTrial, _: Share | None) -> Job:
@@ -137,8 +169,8 @@ def _per_trial(gauge: Gauge, column: int) -> float:
     return (rows[-1][column] - rows[0][column]) / (len(rows) - 1)
 
 
-def _waits() -> dict[str, float]:
-    """Return the milliseconds of CPU that Tune's wait for one of many results takes."""
+def _waits() -> dict[str, list[float]]:
+    """Return the milliseconds of CPU that Tune's wait for one of many results takes its thread."""
     import ray
 
     @ray.remote(num_cpus=0, max_concurrency=max(FUTURES))
@@ -153,18 +185,25 @@ def _waits() -> dict[str, float]:
     for count in FUTURES:
         taken = []
         for _ in range(15):
-            started = time.perf_counter()
+            started = time.thread_time()
             ray.wait([*pending[:count], ready], num_returns=1, timeout=0.1)
-            taken.append(time.perf_counter() - started)
-        waits[f"wait_{count}"] = 1000 * min(taken)
+            taken.append(1000 * (time.thread_time() - started))
+        waits[f"wait_{count}"] = taken
     return waits
 
 
-def tune_apart() -> dict[str, float]:
-    """Return ``measure_tune`` of a process of its own."""
+def tune_apart() -> dict[str, list[float]]:
+    """Return ``measure_tune`` of a process of its own, which ends with this one's interest."""
     command = [sys.executable, "-m", "benchmarks.scale.driver"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            output, _ = child.communicate()
+        except BaseException:
+            child.terminate()  # it takes Ray with it
+            raise
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, command)
+    return dict(json.loads(output.splitlines()[-1]))
 
 
 def measure_ledger() -> dict[str, tuple[float, str]]:
@@ -213,6 +252,7 @@ def _of_one_trial(ledger: Ledger, trial_id: str) -> dict[str, tuple[float, str]]
         "entry, 21 events": lambda: ledger.entry(trial_id),
         "claim and release": claim,
     }
+    content = bytes(DIGESTED)
     files = [path for path in ledger.trial_folder(trial_id).rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
     blocks = sum(512 * path.stat().st_blocks for path in files)
@@ -220,6 +260,10 @@ def _of_one_trial(ledger: Ledger, trial_id: str) -> dict[str, tuple[float, str]]
         "an epoch into the journal (fsync)": (1000 * statistics.median(taken), "ms"),
         "an event into the history (fsync)": (1000 * begun, "ms"),
         **{name: (1000 * _seconds(call, 50), "ms") for name, call in calls.items()},
+        "SHA-256 of a checkpoint, 1 MB": (
+            1e9 / DIGESTED * _seconds(lambda: hashlib.sha256(content).digest(), 5),
+            "ms",
+        ),
         f"a trial of {count} epochs, text": (size / 1024, "KiB"),
         f"a trial of {count} epochs, blocks": (blocks / 1024, "KiB"),
     }
@@ -236,5 +280,6 @@ def _seconds(call: Callable[[], object], times: int) -> float:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     print(json.dumps(measure_tune()))

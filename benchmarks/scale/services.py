@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -28,8 +28,8 @@ SERVERS = {
 """What serves MLflow, with a process for each core here: its default, and what it had before. The
 first sends the head and the body of an answer apart and waits for the other side between them."""
 START_SECONDS = 120.0
-SETTLE_SECONDS = 8.0
-"""In which the other processes of the server come up, which imports MLflow in each."""
+IDLE = 0.05
+"""CPU seconds in a second, under which the server has come up and imported MLflow everywhere."""
 
 
 @dataclass
@@ -43,8 +43,6 @@ class Spent:
     server_cpu: float = 0.0
     """Seconds, of all processes of the MLflow server."""
     postgres_cpu: float = 0.0
-    paths: list[str] = field(default_factory=list)
-    """Of the requests."""
 
 
 @dataclass
@@ -56,6 +54,14 @@ class Services:
     server: psutil.Process
     postgres: psutil.Process
 
+    def settle(self) -> None:
+        """Wait until the server has nothing left to do, three seconds in a row."""
+        idle, deadline = 0, time.monotonic() + START_SECONDS
+        while idle < 3 and time.monotonic() < deadline:
+            before = _cpu(self.server)
+            time.sleep(1.0)
+            idle = idle + 1 if _cpu(self.server) - before < IDLE else 0
+
     @contextmanager
     def metered(self) -> Iterator[Spent]:
         """Meter what this process asks of the server while the context is open."""
@@ -63,7 +69,6 @@ class Services:
 
         def counted(session: Any, method: str, url: str, **named: Any) -> Any:
             spent.requests += 1
-            spent.paths.append(f"{method} {url.partition('/api/')[2] or url}")
             return send(session, method, url, **named)
 
         self.database.run("SELECT pg_stat_statements_reset()")
@@ -131,8 +136,9 @@ def services(kind: str) -> Iterator[Services]:
         )  # fmt: skip
         uri = f"http://127.0.0.1:{port}"
         _wait(lambda: requests.get(f"{uri}/health", timeout=5).raise_for_status())
-        time.sleep(SETTLE_SECONDS)
-        yield Services(uri, database, server, postgres)
+        running = Services(uri, database, server, postgres)
+        running.settle()
+        yield running
 
 
 def _wait(attempt: Callable[[], Any]) -> Any:

@@ -9,6 +9,7 @@ it.
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from collections import deque
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ POLL_SECONDS = 1.0
 """Between two rounds of the delivery."""
 LOOK_SECONDS, BEAT_SECONDS = 30.0, 60.0
 """Between two looks at the runs in training, and two heartbeats of each."""
+ASSUMED = ("bandwidth", "latency")
+"""Costs that nobody measured."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,15 @@ class Costs:
     beat: float
     look: float
     """Of the thread that looks for other folders' runs, for each in training."""
-    pending: int = 8
+    digest: float
+    """Of the worker, for the checksum of each byte of a checkpoint."""
+    pending: int
     """Workers that Tune starts at once."""
     bandwidth: float = 1.25e9
     """Bytes per second that the shared file system takes."""
     latency: float = 0.02
-    """Of the shared file system, with every epoch: about 20 round trips of 1 ms."""
+    """Of the shared file system, with every epoch of a worker, turn of the driver and delivery of a
+    trial's news: about 20 round trips of 1 ms."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,11 @@ class Case:
     seconds: float
     """Of an epoch, median."""
     checkpoint: float
-    """Bytes of what is saved with every epoch."""
+    """Bytes of weights, and as many of momentum, that are saved to go on from."""
+    every: int = 1
+    """Epochs between two such."""
+    best: float = 0.0
+    """Part of the epochs that are the best so far; the weights of each are saved apart."""
     gpus: int = 512
     trials: int = 10_000
     spread: float = 0.1
@@ -109,29 +119,31 @@ def offered(case: Case, costs: Costs) -> dict[str, float]:
     """Return the load of every station if no GPU ever waited; above 1 it is the bottleneck."""
     epochs = case.gpus / case.seconds
     trials = epochs / case.epochs
+    per_epoch = case.checkpoint * (1 / case.every + case.best / 2)
+    turn, end = costs.turn + costs.latency, costs.begin + costs.end + 2 * costs.latency
     return {
-        "driver": epochs * (costs.result + costs.wait_per_gpu * case.gpus) + trials * costs.turn,
-        "shared files": epochs * case.checkpoint / costs.bandwidth,
-        "delivery": epochs * costs.epoch
-        + trials * (costs.begin + costs.end)
+        "driver": epochs * (costs.result + costs.wait_per_gpu * case.gpus) + trials * turn,
+        "delivery": epochs * (costs.epoch + costs.latency)
+        + trials * end
         + case.gpus / BEAT_SECONDS * costs.beat,
         "look at other folders": case.gpus / LOOK_SECONDS * costs.look,
+        "shared files": epochs * per_epoch / costs.bandwidth,
     }
 
 
-def first_full(case: Case, costs: Costs) -> tuple[str, int]:
-    """Return the station whose load comes to 1 first as GPUs are added, and with how many."""
+def measured(costs: Costs) -> Costs:
+    """Return the costs without what is assumed: a shared file system that takes no time."""
+    return replace(costs, bandwidth=math.inf, latency=0.0)
 
-    def full(name: str) -> int:
-        low, high = 1, 2**24
-        while low < high:
-            middle = (low + high) // 2
-            over = offered(replace(case, gpus=middle), costs)[name] >= 1
-            low, high = (low, middle) if over else (middle + 1, high)
-        return low
 
-    counts = {name: full(name) for name in offered(case, costs)}
-    return min(counts.items(), key=lambda item: item[1])
+def full_at(case: Case, costs: Costs, name: str) -> int:
+    """Return with how many GPUs the load of a station comes to 1."""
+    low, high = 1, 2**24
+    while low < high:
+        middle = (low + high) // 2
+        over = offered(replace(case, gpus=middle), costs)[name] >= 1
+        low, high = (low, middle) if over else (middle + 1, high)
+    return low
 
 
 def simulate(case: Case, costs: Costs, seed: int = 0) -> Outcome:
@@ -188,7 +200,8 @@ class _Run:
             self.left -= 1
             trial, self.epoch[trial] = self.left, 0
             self._tell(trial, begins=1)
-            self._train(self.driver.serve(now, self.costs.turn), trial)
+            turn = self.costs.turn + self.costs.latency
+            self._train(self.driver.serve(now, turn), trial)
 
     def _train(self, now: float, trial: int) -> None:
         seconds = self.case.seconds * self.random.lognormvariate(0, self.case.spread)
@@ -196,8 +209,12 @@ class _Run:
         self._at(now + seconds, "save", trial)
 
     def _save(self, now: float, trial: int) -> None:
-        saved = self.files.serve(now, self.case.checkpoint / self.costs.bandwidth)
-        self._at(saved + self.costs.latency, "report", trial)
+        """Save what this epoch leaves: all at once, however few epochs do."""
+        case, epoch = self.case, self.epoch[trial] + 1
+        bytes_ = case.checkpoint if epoch % case.every == 0 or epoch == case.epochs else 0.0
+        bytes_ += case.checkpoint / 2 if self.random.random() < case.best else 0.0
+        saved = self.files.serve(now, bytes_ / self.costs.bandwidth) if bytes_ else now
+        self._at(saved + bytes_ * self.costs.digest + self.costs.latency, "report", trial)
 
     def _report(self, now: float, trial: int) -> None:
         self.epoch[trial] += 1
@@ -229,7 +246,7 @@ class _Run:
         begins, epochs, ends = self.news.pop(self.round.popleft())
         self.undelivered -= epochs
         costs = self.costs
-        seconds = begins * costs.begin + ends * costs.end
+        seconds = begins * costs.begin + ends * costs.end + costs.latency
         seconds += costs.epoch + (epochs - 1) * costs.more if epochs else 0.0
         beats = len(self.epoch) * costs.beat / BEAT_SECONDS  # of the trials in training, all along
         self._at(self.delivery.serve(now, seconds / max(1 - beats, 0.01)), "deliver", -1)

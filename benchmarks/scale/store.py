@@ -20,8 +20,8 @@ from sweep.tracking.delivery import Delivery
 from sweep.tracking.records import SweepRecord
 from sweep.tracking.store import open_client
 
-WARM, MEASURED = 24, 10
-"""Trials that are delivered before, and for, the measurement."""
+WARM, MEASURED = 16, 10
+"""Trials that are delivered whole before, and for, the measurement."""
 KNOWN = 400
 """Runs that are copied into the database, to see what it costs to look at each."""
 COPIES = {
@@ -39,7 +39,9 @@ class Step:
     """What one kind of news of one trial costs on its way to MLflow."""
 
     milliseconds: float
-    """That the thread of the delivery has it in hand."""
+    """That the thread of the delivery has it in hand: the median."""
+    between: str
+    """The least and the most of it."""
     own_cpu: float
     server_cpu: float
     postgres_cpu: float
@@ -62,7 +64,9 @@ def measure_store(kind: str, *, full: bool) -> Store:
     """Deliver trials to a server of a kind; ``full``: also to one that has many already."""
     with services(kind) as running, TemporaryDirectory() as folder, ExitStack() as locks:
         bench = _Bench(running, Path(folder), locks)
-        bench.deliver(bench.trials[:WARM], bench.begin)
+        for happens in (bench.begin, bench.epochs(1), bench.end):
+            bench.deliver(bench.trials[:WARM], happens)
+        running.settle()
         own = bench.trials[WARM : WARM + MEASURED]
         steps = {
             "begin": bench.deliver(own, bench.begin),
@@ -118,11 +122,16 @@ class _Bench:
                 self.delivery._deliver_pending(closing=False)
                 each.append(time.perf_counter() - began)
         own_cpu = time.process_time() - started
-        # CPU clocks tick too slowly for a median; the other programs here would spoil a mean.
-        wall = len(own) * statistics.median(each)
-        seconds = (wall, own_cpu, spent.server_cpu, spent.postgres_cpu)
+        each = [1000 * seconds for seconds in each]
+        # Other programs here would spoil a mean; CPU clocks tick too slowly for a median.
+        cpu = (own_cpu, spent.server_cpu, spent.postgres_cpu)
         counts = (spent.requests, spent.statements, spent.transactions)
-        return Step(*(1000 * s / len(own) for s in seconds), *(n / len(own) for n in counts))
+        return Step(
+            statistics.median(each),
+            f"{min(each):,.0f} to {max(each):,.0f}",
+            *(1000 * seconds / len(own) for seconds in cpu),
+            *(n / len(own) for n in counts),
+        )
 
     def fill(self, trial: Trial) -> dict[str, float]:
         """Copy the run of a trial in the database; return what the store is like then."""
