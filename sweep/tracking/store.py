@@ -150,6 +150,11 @@ def answering(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, OSError) as error:
         reason = without_password(first_line(error))
+        if "error code 401" in reason:  # MLflow has no class of its own for it
+            raise UserError(
+                f"{without_password(uri)} does not accept the user name and password (401): set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to an account of the server"
+            ) from None
         raise UserError(f"{without_password(uri)} does not answer: {reason}") from None
 
 
