@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from sweep.plan import make_plan
 from sweep.printing import show_summary
 from sweep.tracking import delivery
 from sweep.tracking.delivery import note_adopted, read_cursor, write_cursor
+from sweep.tracking.reading import read_study
 from sweep.tracking.removal import remove_runs
 from sweep.tracking.store import without_password
 from sweep.tracking.uploading import UploadError, upload_report
@@ -102,3 +105,24 @@ def test_a_store_that_is_down_is_named_without_it(
     for text in (str(removing.value), str(uploading.value), folder.delivery.problem):
         assert "mlflow.invalid" in text
         assert "s3cret" not in text
+
+
+def test_a_store_that_refuses_the_account_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(401)
+            self.end_headers()
+            self.wfile.write(b"You are not authenticated.")
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    try:
+        with pytest.raises(UserError, match=r"\(401\): set MLFLOW_TRACKING_USERNAME and"):
+            read_study(f"http://127.0.0.1:{server.server_port}", "any")
+    finally:
+        server.shutdown()
+        server.server_close()
