@@ -48,7 +48,7 @@ NAMES = ", ".join(
 )
 TERMS = "Allowed: names, numbers, text, lists, comparisons, and, or, not, in, + - * / // %"
 RANGE = "a range needs `search: random`, `tpe` or `nsga2`; a grid takes a list of values"
-STUDY = "Name of the sweep: letters, digits, '_', '-' and '.', at most 64."
+STUDY = "Name of the sweep: letters, digits, '_', '-' and '.', at most 64; no '.' at either end."
 CHANGEABLE = "lr, momentum, weight_decay or label_smoothing of the space's own recipe"
 POPULATION = {
     "recipe": "{epochs: 2, lr: {low: 0.1, high: 1}}",
@@ -210,7 +210,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     # kinds of values
     "text for a number": (
         {"recipe": "{lr: fast}"},
-        "7:10: recipe.lr: 'fast' is not a finite number above 0",
+        "7:10: recipe.lr: 'fast' is not a finite number above 0 and up to 1000",
     ),
     "a number in quotes": (
         {"recipe": "{epochs: '2'}"},
@@ -259,7 +259,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "text for a number of a backbone's recipe": (
         {"backbones": "[{name: resnet18, recipe: {lr: fast}}]"},
-        "4:39: backbones[0].recipe.lr: 'fast' is not a finite number above 0",
+        "4:39: backbones[0].recipe.lr: 'fast' is not a finite number above 0 and up to 1000",
     ),
     "a word of YAML 1.1": (
         {"recipe": "{nesterov: no}"},
@@ -267,7 +267,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "a truth for a number": (
         {"seeds": "[true]"},
-        "6:9: seeds[0]: true is not a whole number from 0",
+        "6:9: seeds[0]: true is not a whole number from 0 and below 4294967296",
     ),
     "a number for text": (
         {"tracking": "{uri: 5000}"},
@@ -279,7 +279,8 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "a single value for a list": (
         {"seeds": "3"},
-        "6:1: seeds: 3 is not a list with at least one entry (each a whole number from 0)",
+        "6:1: seeds: 3 is not a list with at least one entry (each a whole number from 0 "
+        "and below 4294967296)",
     ),
     "text for a mapping": (
         {"dataset": "digits"},
@@ -310,7 +311,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "an empty question": (
         {"question": "''"},
-        "2:1: question: '' is not text of at least one character",
+        "2:1: question: '' is not text of at least one character and of at most 2,000",
     ),
     "a choice that there is not": (
         {"recipe": "{schedule: cosin}"},
@@ -332,21 +333,22 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "infinity": (
         {"recipe": "{weight_decay: .inf}"},
-        "7:10: recipe.weight_decay: .inf is not a finite number from 0",
+        "7:10: recipe.weight_decay: .inf is not a finite number from 0 and up to 1000",
     ),
     "neither a number of images nor a fraction": (
         {"dataset": "{name: digits, val_size: 1.5}"},
-        "3:25: dataset.val_size: 1.5 is not a whole number above 0 or a finite number above 0 and "
-        "below 1",
+        "3:25: dataset.val_size: 1.5 is not a whole number above 0 and up to 1000000000 or a "
+        "finite number above 0 and below 1",
     ),
     "an entry of a list": (
         {"seeds": "[0, -1]"},
-        "6:12: seeds[1]: -1 is not a whole number from 0",
+        "6:12: seeds[1]: -1 is not a whole number from 0 and below 4294967296",
     ),
     "a seed twice": ({"seeds": "[0, 1, 0]"}, "6:15: seeds[2]: 0 is listed twice"),
     "an empty list": (
         {"seeds": "[]"},
-        "6:1: seeds: [] is not a list with at least one entry (each a whole number from 0)",
+        "6:1: seeds: [] is not a list with at least one entry (each a whole number from 0 "
+        "and below 4294967296)",
     ),
     "an empty grid": (
         {"attention": "[{name: ela, groups: []}]"},
@@ -477,7 +479,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "one pair": (
         {"kind": "paired", "seeds": "[0, 1, 2]", "paired": "{min_seeds: 1}"},
-        "9:10: paired.min_seeds: 1 is not a whole number from 2",
+        "9:10: paired.min_seeds: 1 is not a whole number from 2 and up to 100000",
     ),
     # constraints
     "an unknown constraint": (
@@ -770,7 +772,7 @@ def test_all_mistakes_of_a_section_come_at_once() -> None:
     result = call("plan", "space.yaml")
     assert result.err.splitlines() == [
         "error: space.yaml:8:3: recipe.epochs: 0 is not a whole number above 0 and up to 100000",
-        "error: space.yaml:9:3: recipe.lr: -1 is not a finite number above 0",
+        "error: space.yaml:9:3: recipe.lr: -1 is not a finite number above 0 and up to 1000",
         "error: space.yaml:10:3: recipe.precision: 'fp8' is not 'fp32', 'tf32', 'bf16' or 'fp16'; "
         "did you mean 'fp32'?",
         "error: space.yaml:11:3: recipe.nesterov: 1 is not true or false",
@@ -890,7 +892,7 @@ def test_a_mistake_in_a_grid_is_said_once_for_all_its_points() -> None:
 def test_a_long_value_is_cut_off() -> None:
     Path("space.yaml").write_text(text_of(recipe=f"{{lr: {'x' * 5000}}}"), encoding="utf-8")
     (line,) = call("plan", "space.yaml").err.splitlines()
-    assert line.endswith("xxx... is not a finite number above 0")
+    assert line.endswith("xxx... is not a finite number above 0 and up to 1000")
     assert len(line) < 150
 
 

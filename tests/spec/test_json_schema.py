@@ -68,7 +68,6 @@ BEYOND_A_SCHEMA = {
     "a value between the ends that cannot work",
     "a fraction in a range of whole numbers",
     "a step of a fraction between whole numbers",
-    "infinity",
     "a grid in a module that is taken apart",
     "parts in a grid",
     "a part that this setting has not",
