@@ -26,7 +26,7 @@ Count = Annotated[PositiveInt, Field(le=100_000)]
 
 Seed = Annotated[NonNegativeInt, Field(lt=2**32)]
 """As the generators of NumPy take it."""
-LARGEST_FACTOR = 1000.0
+LARGEST_FACTOR = 1e30
 """Of a learning rate or a decay: far above any that trains, far below what overflows."""
 
 

@@ -210,7 +210,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     # kinds of values
     "text for a number": (
         {"recipe": "{lr: fast}"},
-        "7:10: recipe.lr: 'fast' is not a finite number above 0 and up to 1000",
+        "7:10: recipe.lr: 'fast' is not a finite number above 0 and up to 1e+30",
     ),
     "a number in quotes": (
         {"recipe": "{epochs: '2'}"},
@@ -259,7 +259,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "text for a number of a backbone's recipe": (
         {"backbones": "[{name: resnet18, recipe: {lr: fast}}]"},
-        "4:39: backbones[0].recipe.lr: 'fast' is not a finite number above 0 and up to 1000",
+        "4:39: backbones[0].recipe.lr: 'fast' is not a finite number above 0 and up to 1e+30",
     ),
     "a word of YAML 1.1": (
         {"recipe": "{nesterov: no}"},
@@ -333,7 +333,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "infinity": (
         {"recipe": "{weight_decay: .inf}"},
-        "7:10: recipe.weight_decay: .inf is not a finite number from 0 and up to 1000",
+        "7:10: recipe.weight_decay: .inf is not a finite number from 0 and up to 1e+30",
     ),
     "neither a number of images nor a fraction": (
         {"dataset": "{name: digits, val_size: 1.5}"},
@@ -772,7 +772,7 @@ def test_all_mistakes_of_a_section_come_at_once() -> None:
     result = call("plan", "space.yaml")
     assert result.err.splitlines() == [
         "error: space.yaml:8:3: recipe.epochs: 0 is not a whole number above 0 and up to 100000",
-        "error: space.yaml:9:3: recipe.lr: -1 is not a finite number above 0 and up to 1000",
+        "error: space.yaml:9:3: recipe.lr: -1 is not a finite number above 0 and up to 1e+30",
         "error: space.yaml:10:3: recipe.precision: 'fp8' is not 'fp32', 'tf32', 'bf16' or 'fp16'; "
         "did you mean 'fp32'?",
         "error: space.yaml:11:3: recipe.nesterov: 1 is not true or false",
@@ -892,7 +892,7 @@ def test_a_mistake_in_a_grid_is_said_once_for_all_its_points() -> None:
 def test_a_long_value_is_cut_off() -> None:
     Path("space.yaml").write_text(text_of(recipe=f"{{lr: {'x' * 5000}}}"), encoding="utf-8")
     (line,) = call("plan", "space.yaml").err.splitlines()
-    assert line.endswith("xxx... is not a finite number above 0 and up to 1000")
+    assert line.endswith("xxx... is not a finite number above 0 and up to 1e+30")
     assert len(line) < 150
 
 

@@ -109,7 +109,7 @@ def test_a_store_that_is_down_is_named_without_it(
 
 def test_a_store_that_refuses_the_account_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     class Refusing(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+        def do_POST(self) -> None:
             self.send_response(401)
             self.end_headers()
             self.wfile.write(b"You are not authenticated.")
