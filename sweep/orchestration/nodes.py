@@ -41,14 +41,12 @@ class Answer(Generic[T]):
 
 def alive_nodes() -> list[Node]:
     """Return the nodes that Ray knows to live, in the order of their addresses."""
-    found = [_node(record) for record in ray.nodes() if record["Alive"]]  # type: ignore[no-untyped-call]
-    return sorted(found, key=lambda node: (node.address, node.node_id))
+    return _nodes(alive=True)
 
 
 def dead_nodes() -> list[Node]:
     """Return the nodes that were there, and that Ray has given up; it keeps some hundred."""
-    found = [_node(record) for record in ray.nodes() if not record["Alive"]]  # type: ignore[no-untyped-call]
-    return sorted(found, key=lambda node: (node.address, node.node_id))
+    return _nodes(alive=False)
 
 
 def ask_nodes(
@@ -89,6 +87,12 @@ def _answer(node: Node, reference: ray.ObjectRef[T]) -> Answer[T]:
         return Answer(node, problem=f"{type(error.cause).__name__}: {error.cause}")
     except ray.exceptions.RayError as error:
         return Answer(node, problem=str(error).splitlines()[0])
+
+
+def _nodes(*, alive: bool) -> list[Node]:
+    records = ray.nodes()  # type: ignore[no-untyped-call]
+    found = [_node(record) for record in records if record["Alive"] is alive]
+    return sorted(found, key=lambda node: (node.address, node.node_id))
 
 
 def _node(record: Mapping[str, object]) -> Node:
