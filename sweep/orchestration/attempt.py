@@ -21,7 +21,7 @@ from sweep.data.base import MissingDatasetError
 from sweep.errors import first_line
 from sweep.ledger import FailureKind, JournalLine, Ledger, Share, node_of
 from sweep.models.build import model_of
-from sweep.orchestration.failures import failure_kind
+from sweep.orchestration.failures import ending_of, failure_kind
 from sweep.profiling.cost import count_macs_fvcore
 from sweep.profiling.environment import device_text, environment
 from sweep.profiling.latency import measure_latency
@@ -105,6 +105,8 @@ def _attempt(job: Job, ledger: Ledger, address: str) -> Generator[EpochReport, N
         own = ledger.begin(job.trial, job.share, _given(job.share.gpus), address)
         return (yield from _trained(job, ledger, own))
     except Exception as error:
+        if end := ending_of(error):
+            raise end from None
         kind, reason = failure_kind(error, ledger.folder), _reason(error)
         if kind == "disk":  # nothing more can be written; the attempt counts as interrupted
             return Outcome({}, "the disk is full", kind)

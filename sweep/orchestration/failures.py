@@ -61,6 +61,14 @@ def failure_kind(error: BaseException, folder: Path | None = None) -> FailureKin
     return "final"
 
 
+def ending_of(error: BaseException) -> BaseException | None:
+    """Return what ends this process, if an error was raised on its way out.
+
+    A signal in the middle of ``torch.save`` comes out as an error of the file it did not finish.
+    """
+    return next((e for e in _chain(error) if not isinstance(e, Exception)), None)
+
+
 def tells_of_full_disk(text: str) -> bool:
     """Tell whether the text of an error is that a disk is full."""
     return any(words in text for words in (*map(os.strerror, FULL), "disk is full"))

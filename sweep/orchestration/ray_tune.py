@@ -17,6 +17,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
@@ -83,6 +84,8 @@ PARKED_SECONDS = 5.0
 """Between two looks of a worker whether trials can be begun where it is."""
 LOOK_SECONDS = 5.0
 """Between two looks at whether Ray lives."""
+SIGNAL_SECONDS = 0.01
+"""Within which a signal finds the command's handler again that Ray has taken off."""
 
 
 COMMAND = this_process()
@@ -178,7 +181,7 @@ class RayRunner:
 
     def _leave(self) -> None:
         self._closed.set()
-        ray.shutdown()
+        _shut_down()
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _start(self) -> None:
@@ -189,7 +192,7 @@ class RayRunner:
             except ClusterError:
                 raise
             except Exception as error:  # Ray has no class of its own for it
-                ray.shutdown()
+                _shut_down()
                 if last:
                     raise RayLostError(f"Ray cannot be started: {error}") from error
         self._closed = threading.Event()
@@ -251,7 +254,7 @@ class RayRunner:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep the command's handler of SIGTERM; Ray's would end the process on the spot."""
+    """Keep the command's handler of SIGTERM, in whose place Ray puts its own, or none."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -260,6 +263,20 @@ def _own_signals() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, handler)
+
+
+def _shut_down() -> None:
+    """Leave Ray, and keep the command's handler of SIGTERM.
+
+    Ray takes every handler off in the middle of its shutdown, a second before the end of it: a
+    signal would end the process from then on, without a word.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        shutdown = pool.submit(ray.shutdown)
+        while not shutdown.done():
+            with _own_signals():
+                wait([shutdown], SIGNAL_SECONDS)
+    shutdown.result()
 
 
 @contextmanager

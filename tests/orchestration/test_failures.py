@@ -11,7 +11,13 @@ import torch
 
 from sweep.attention.base import IndivisibleError
 from sweep.ledger import Share
-from sweep.orchestration.failures import BACKOFF_SECONDS, backoff, enlarged, failure_kind
+from sweep.orchestration.failures import (
+    BACKOFF_SECONDS,
+    backoff,
+    ending_of,
+    enlarged,
+    failure_kind,
+)
 from sweep.orchestration.run import _unwritable
 from sweep.training.loop import NonFiniteLossError
 
@@ -67,6 +73,12 @@ def test_only_the_disk_of_the_working_folder_ends_a_sweep(
         error = OSError(number, "full", *named)
         assert failure_kind(error, tmp_path / "sweeps") == kind
         assert failure_kind(error, tmp_path / "real") == kind
+
+
+def test_the_end_of_a_process_is_found_below_what_came_over_it() -> None:
+    end = SystemExit(1)
+    assert ending_of(raised(raised(RuntimeError("unexpected pos"), OSError()), end)) is end
+    assert ending_of(raised(RuntimeError("cannot save"), FULL)) is None
 
 
 def test_only_a_full_disk_is_told_as_one(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from mlflow import MlflowClient
 
 from reports.rows import study_rows
@@ -312,6 +313,32 @@ def test_interrupted_sweep_says_so_in_ledger_and_mlflow(run: Runner, folder: Pat
     run("attention=[none]")
     (child,) = runs_of(folder, "trial")
     assert child.info.status == "FINISHED"
+
+
+class Stopping:
+    """A file in whose second piece the process is told to stop."""
+
+    pieces = 0
+
+    def write(self, piece: bytes) -> int:
+        self.pieces += 1
+        if self.pieces == 2:
+            raise KeyboardInterrupt
+        return len(piece)
+
+
+def test_a_stop_while_a_checkpoint_is_saved_is_no_failure_of_the_trial(
+    run: Runner, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = torch.save
+    with pytest.raises(RuntimeError, match="unexpected pos"):  # by torch, over the stop
+        save({"weight": torch.zeros(9)}, Stopping())
+    monkeypatch.setattr(torch, "save", lambda content, file: save(content, Stopping()))
+    with pytest.raises(KeyboardInterrupt):
+        run("attention=[none]")
+    (child,) = runs_of(folder, "trial")
+    assert child.info.status == "KILLED"
+    assert Ledger(folder).entry(child.data.tags[names.TRIAL_ID]).state == "interrupted"
 
 
 def test_side_figure_that_cannot_be_counted_costs_no_training(

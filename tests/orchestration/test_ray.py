@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from sweep.ledger import Ledger
+from sweep.study import Study
 from sweep.training.loop import EpochReport
 from tests.orchestration.conftest import SPACE, Recorder, Run
 
@@ -151,8 +152,24 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     assert "nothing is lost" in errors
     assert "Traceback" not in errors
     (trial,) = (tmp_path / "s" / "trials").iterdir()
-    assert Ledger(tmp_path / "s").entry(trial.name).state == "interrupted"
+    entry = Ledger(tmp_path / "s").entry(trial.name)
+    assert (entry.state, entry.reason) == ("interrupted", "")
     assert (trial / "checkpoints" / "manifest.json").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel's masks are there")
+def test_the_handler_of_sigterm_outlives_ray(tmp_path: Path) -> None:
+    """Ray takes it off below Python, which goes on to say that it is there."""
+    from sweep.orchestration.ray_tune import RayRunner
+
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        RayRunner(Study(tmp_path, "s")).close()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        (caught,) = (line for line in status.splitlines() if line.startswith("SigCgt"))
+        assert int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def stopped(folder: Path, signals: list[signal.Signals]) -> tuple[int, str, int]:
