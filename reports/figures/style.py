@@ -154,10 +154,18 @@ def bounds(metric: Metric) -> tuple[float, float]:
     return (0.0, 100.0) if metric.scale == 100 else (-math.inf, math.inf)
 
 
+ROUNDING = 1e-6
+"""Of a metric: scores that differ by less are equal, and an axis of them would show noise."""
+ROOM = 0.01
+"""Of a metric, on both sides of equal scores."""
+
+
 def end_axis(axes: Axes, metric: Metric) -> None:
     """End the y-axis, whose limits are fixed, where the metric does; room for labels is beyond."""
     least, most = bounds(metric)
     bottom, top = axes.get_ylim()
+    if top - bottom < ROUNDING * metric.scale:
+        bottom, top = axes.set_ylim(bottom - ROOM * metric.scale, top + ROOM * metric.scale)
     low, high = max(bottom, least), min(top, most)
     axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= high])
     axes.spines["left"].set_bounds(low, high)

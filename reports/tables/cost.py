@@ -107,7 +107,7 @@ def _measured_on(configs: Sequence[ConfigRow]) -> Mapping[str, int]:
     return Counter(
         kind
         for config in configs
-        for kind in {device_type(cost.device) for cost in config.costs}
+        for kind in dict.fromkeys(device_type(cost.device) for cost in config.costs)
         for _ in config.trials
     )
 

@@ -132,6 +132,16 @@ def test_the_table_of_costs_marks_every_number_with_its_device(rows: StudyRows) 
     )
 
 
+def test_letters_are_in_the_order_of_the_rows(trial: Make, study: Study) -> None:
+    kinds = [f"GPU {number}" for number in range(9)]
+    costs = tuple(replace(COST, device=f"{kind}, 16 GiB") for kind in kinds)
+    rows = study([trial("ELA", 0, costs=costs)])
+    table = cost_table(rows, config_rows(rows))
+    assert table is not None
+    (section,) = table.sections
+    assert [row[4].device for row in section.rows] == list("abcdefghi")
+
+
 def test_every_format_tells_the_devices(rows: StudyRows) -> None:
     configs = config_rows(rows)
     table = cost_table(rows, configs)

@@ -163,6 +163,17 @@ def test_a_score_in_per_cent_has_no_tick_beyond_100(trial: Make, study: Study) -
     assert axes.spines["left"].get_bounds()[1] == 100
 
 
+def test_equal_scores_have_an_axis_that_can_be_read(trial: Make, study: Study) -> None:
+    """The mean of two equal scores differs from them, by the rounding of a sum."""
+    rows = study(trial(name, s, 37 / 360) for name in ("baseline", "ELA", "CA") for s in range(3))
+    (figure,) = score_against(rows, config_rows(rows), PARAMETERS)
+    (axes,) = figure.axes
+    low, high = axes.get_ylim()
+    assert low < 100 * 37 / 360 - 0.9 < 100 * 37 / 360 + 0.9 < high
+    figure.canvas.draw()
+    assert max(len(label.get_text()) for label in axes.get_yticklabels()) <= 5
+
+
 @pytest.mark.parametrize("mode", ["max", "min"])
 @pytest.mark.parametrize("seed", range(40))
 def test_front_is_what_no_other_point_beats(seed: int, mode: str) -> None:
