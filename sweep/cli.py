@@ -695,7 +695,8 @@ def ui(folder: Path, tracking_uri: str | None, host: str, port: int) -> None:
         if probe.connect_ex((host, port)) == 0:
             raise UserError(f"port {port} is in use; choose another one with --port")
     click.echo(f"MLflow on {without_password(uri)}: open http://{host}:{port} (Ctrl-C ends it)")
-    arguments = ["-m", "mlflow", "server", "--backend-store-uri", uri]
+    arguments = ["-m", "mlflow", "server"]
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # others can read a command line
     arguments += ["--artifacts-destination", artifact_root(folder).as_uri()]
     arguments += ["--host", host, "--port", str(port)]
     arguments += ["--workers", "1"]  # for one reader; each takes seconds to start, and 250 MB

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from optuna.exceptions import StorageInternalError
 
-from sweep.ledger import Ledger, Share
+from sweep.ledger import Entry, Ledger, Share
 from sweep.lock import Lock
 from sweep.orchestration.attempt import Job, Outcome
 from sweep.orchestration.early_stop import EarlyStop
@@ -214,7 +214,7 @@ class Agenda:
         with self._writing():
             entry = self.ledger.entry(trial_id)
             told = entry.state == "failed" and entry.attempts > self._begun[trial_id]
-            if entry.state not in ("done", "stopped") and not told:
+            if not told and not self._ended_well(trial_id, entry):
                 self.ledger.fail(trial_id, "transient", reason, details)
                 entry = self.ledger.entry(trial_id)
             metrics = (self.ledger.result(trial_id) or {}).get("metrics", {})
@@ -324,11 +324,16 @@ class Agenda:
     def _has_good_end(self, trial_id: str) -> bool:
         """Tell whether the ledger has that a trial ended well, or has it soon."""
         for seconds in (*LATE_SECONDS, 0.0):
-            if self.ledger.entry(trial_id).state in ("done", "stopped"):
+            if self._ended_well(trial_id, self.ledger.entry(trial_id)):
                 return True
             time.sleep(seconds)
             self.ledger.refresh(trial_id)
         return False
+
+    def _ended_well(self, trial_id: str, entry: Entry) -> bool:
+        """Tell whether a trial that is out ended well; a stop of before it was, does not count."""
+        begun = entry.attempts > self._begun[trial_id]
+        return entry.state == "done" or (entry.state == "stopped" and begun)
 
     def _try_again(self, trial_id: str, outcome: Outcome) -> None:
         """Give a trial another attempt, if one may end better."""

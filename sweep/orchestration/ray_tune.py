@@ -254,14 +254,20 @@ class RayRunner:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep the command's handler of SIGTERM, in whose place Ray puts its own, or none."""
+    """Keep the command's handler of SIGTERM.
+
+    Ray would put one of its own in the place of it, which ends the process; and below Python, where
+    that cannot be seen, it takes it off near the end of its start, and again of its shutdown.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handler = signal.getsignal(signal.SIGTERM)
+    handler, rays = signal.getsignal(signal.SIGTERM), ray._private.utils.set_sigterm_handler
+    ray._private.utils.set_sigterm_handler = lambda _: None
     try:
         yield
     finally:
+        ray._private.utils.set_sigterm_handler = rays
         signal.signal(signal.SIGTERM, handler)
 
 

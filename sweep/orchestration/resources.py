@@ -11,6 +11,9 @@ from sweep.ledger import Share
 from sweep.plan import Plan
 from sweep.spec.schema import Resources, Space
 
+ROUNDING = 1e-9
+"""Of one over a part of a GPU: a third must count as three."""
+
 
 class Room(Protocol):
     """What one machine has; a trial runs on one, and never on parts of two."""
@@ -70,11 +73,17 @@ def slots(given: Share, packed: Collection[float], rooms: Sequence[Room]) -> int
         rooms: the machines that there are.
     """
     part = min(packed, default=given.gpus)
-    fitting = (
-        min(int(room.cpus / given.cpus), int(room.gpus / part) if part else math.inf)
-        for room in rooms
-    )
+    fitting = (min(int(room.cpus / given.cpus), _on_gpus(part, room)) for room in rooms)
     return max(1, int(sum(fitting)))
+
+
+def _on_gpus(part: float, room: Room) -> float:
+    """Return how many trials the GPUs of a machine hold; Ray splits no part over two of them."""
+    if not part:
+        return math.inf
+    if part >= 1:
+        return int(room.gpus / part)
+    return int(room.gpus) * int(1 / part + ROUNDING)
 
 
 def allotment(resources: Resources, given: Share, rooms: Sequence[Room]) -> str:

@@ -174,6 +174,38 @@ def test_worker_that_died_after_its_last_word(bench: Callable[..., Bench]) -> No
     assert at.recorder.outcomes[job.trial.trial_id] == Outcome({"test_top1": 0.5})
 
 
+@pytest.mark.parametrize("died", [True, False], ids=["worker died", "node has another folder"])
+def test_a_stop_of_an_earlier_sweep_is_no_end_of_a_lost_attempt(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, died: bool
+) -> None:
+    """A scheduler ended the trial; this sweep has none, and its worker died before it began."""
+    monkeypatch.setattr(agenda_module, "LATE_SECONDS", ())
+    at = bench()
+    trial = at.trials[0].trial
+    at.ledger.begin(trial, SHARE)
+    at.ledger.stop(trial.trial_id, "asha: below the best half")
+    assert at.next_id() == trial.trial_id
+    if died:
+        at.agenda.lost(trial.trial_id, "the worker process died", "")
+    else:
+        at.agenda.ended(trial.trial_id, Outcome({"test_top1": 0.5}))
+    assert not at.agenda.over
+    assert at.ledger.entry(trial.trial_id).kind == "transient"
+    at.now += BACKOFF_SECONDS[0] + 0.1
+    assert at.next_id() == trial.trial_id
+
+
+def test_a_stop_of_this_attempt_is_its_end(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    trial = at.trials[0].trial
+    assert at.next_id() == trial.trial_id
+    at.ledger.begin(trial, SHARE)
+    at.ledger.stop(trial.trial_id, "segment of a population, until epoch 1")
+    at.agenda.lost(trial.trial_id, "the worker process died", "")
+    assert at.agenda.over
+    assert at.recorder.outcomes[trial.trial_id].kind is None
+
+
 def test_limit_of_jobs_at_once(bench: Callable[..., Bench]) -> None:
     at = bench(3, limit=2)
     first, second = at.agenda.next(), at.agenda.next()

@@ -150,6 +150,11 @@ def test_a_trial_runs_on_one_node_and_not_on_parts_of_two() -> None:
     assert slots(Share(1, 1.0), [0.25], [Machine(8, 2)]) == 8
 
 
+@pytest.mark.parametrize(("gpus", "at_once"), [(0.6, 8), (0.4, 16), (1 / 49, 8 * 49), (2.0, 4)])
+def test_a_part_of_a_gpu_is_on_one_gpu(gpus: float, at_once: int) -> None:
+    assert slots(Share(1, gpus), (), [Machine(512, 8)]) == at_once
+
+
 def test_a_data_set_that_is_missing_on_one_node_is_looked_for_on_another() -> None:
     assert failure_kind(MissingDatasetError("cifar10: no files")) == "transient"
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -171,6 +172,22 @@ def test_the_handler_of_sigterm_outlives_ray(tmp_path: Path) -> None:
         assert int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_sigterm_while_ray_starts_is_a_stop(tmp_path: Path) -> None:
+    """Ray would have a handler of its own there meanwhile, which ends the process."""
+    from sweep.orchestration.ray_tune import RayRunner
+
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    strike = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+    try:
+        strike.start()
+        RayRunner(Study(tmp_path, "s")).close()
+        strike.join()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
 
 
 def stopped(folder: Path, signals: list[signal.Signals]) -> tuple[int, str, int]:
