@@ -5,6 +5,9 @@ folder trains what it misses. What it then knows is up to ``LOOK_SECONDS`` old, 
 in the store only some seconds after the trial was begun. Two folders that begin the same trial in
 that time both train it, until the one that began later sees the other's run and leaves it to that
 one; the store has one run of it throughout (see ``sweep.tracking.delivery``).
+
+What another account of MLflow has, which lets this one only read, counts as not there: whoever may
+not change this folder's runs has no say in its results either.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from sweep.tracking.handover import (
     fetch_finished,
     heartbeat,
     is_foreign,
+    may_write,
 )
 from sweep.tracking.store import find_runs, open_client
 
@@ -74,6 +78,8 @@ class Elsewhere:
         self._beats: dict[str, _Beat] = {}
         """Of the trials that other folders train, when that was last seen."""
         self._finished: dict[str, Run] = {}
+        self._writable: dict[str, bool] = {}
+        """By the ids of runs: whether this account may write them."""
         self._wanted: set[str] = set()
         """Trials that this folder would train."""
         self._fetched: dict[str, Finished] = {}
@@ -143,7 +149,9 @@ class Elsewhere:
         self._beats = {
             trial_id: _seen(heartbeat(run), self._beats.get(trial_id))
             for trial_id, run in runs.items()
-            if is_foreign(run, self._folder_id) and trial_id not in self._finished
+            if is_foreign(run, self._folder_id)
+            and trial_id not in self._finished
+            and self._is_shared(client, run)
         }
         self._fetch(client)
 
@@ -153,12 +161,20 @@ class Elsewhere:
                 return
             if trial_id not in self._finished or trial_id in self._fetched:
                 continue
-            found = fetch_finished(client, self._finished[trial_id])
+            run = self._finished[trial_id]
+            found = fetch_finished(client, run) if self._is_shared(client, run) else None
             self._answered = time.monotonic()
             if found is not None:
                 self._fetched[trial_id] = found
             else:
                 del self._finished[trial_id]
+
+    def _is_shared(self, client: MlflowClient, run: Run) -> bool:
+        """Tell whether this account may write a run; each is asked of once."""
+        run_id = run.info.run_id
+        if run_id not in self._writable:
+            self._writable[run_id] = may_write(client, run)
+        return self._writable[run_id]
 
 
 def _seen(told: float, before: _Beat | None) -> _Beat:

@@ -34,7 +34,9 @@ from sweep.tracking.handover import (
     heartbeat,
     is_foreign,
     is_recent,
+    is_refusal,
     log_finished,
+    may_write,
     owner_tags,
 )
 from sweep.tracking.pages import experiment_tags, sweep_note, trial_note
@@ -109,6 +111,8 @@ class Delivery:
         self._order = {trial_id: place for place, trial_id in enumerate(self._records)}
         self._last_tags: dict[str, str] = {}
         self._tagged: set[str] = set()
+        self._refused: set[str] = set()
+        """Trials of which another account has a run that this one may not write."""
         self._pending: dict[str, None] = {}
         """Trials with news, in the order that they are delivered in."""
         self._beats: dict[str, float] = {}
@@ -205,6 +209,8 @@ class Delivery:
             except Exception as error:
                 problem = error
                 self.notify(trial_id)
+                if is_refusal(error):
+                    self._refused.add(trial_id)
                 self._runs.pop(trial_id, None)  # it may have been deleted
                 client.search_experiments(max_results=1)  # raises if the store is to blame
         if closing:
@@ -244,9 +250,10 @@ class Delivery:
         runs: dict[str, list[Run]] = {}
         for run in find_runs(client, f"tags.`{names.KIND}` = 'trial'"):
             runs.setdefault(run.data.tags[names.TRIAL_ID], []).append(run)
+        own = {i: self._writable(client, i, runs[i]) for i in runs.keys() & self._records.keys()}
         return {
-            trial_id: _only(client, found) if trial_id in self._records else found[0]
-            for trial_id, found in runs.items()
+            **{trial_id: found[0] for trial_id, found in runs.items() if trial_id not in own},
+            **{trial_id: _only(client, found) for trial_id, found in own.items() if found},
         }
 
     def _begin_parent(self, client: MlflowClient) -> str:
@@ -375,7 +382,17 @@ class Delivery:
         return known
 
     def _runs_of(self, client: MlflowClient, trial_id: str) -> list[Run]:
-        return list(find_runs(client, f"tags.`{names.TRIAL_ID}` = '{trial_id}'"))
+        found = list(find_runs(client, f"tags.`{names.TRIAL_ID}` = '{trial_id}'"))
+        return self._writable(client, trial_id, found)
+
+    def _writable(self, client: MlflowClient, trial_id: str, found: list[Run]) -> list[Run]:
+        """Leave out of a trial's runs those of accounts that do not let this one write them.
+
+        One run alone is taken to be written by all, until that is refused.
+        """
+        if len(found) == 1 and trial_id not in self._refused:
+            return found
+        return [r for r in found if not is_foreign(r, self._folder_id) or may_write(client, r)]
 
     def _gives_way(self, run: Run, trial_id: str) -> bool:
         """Tell whether this folder puts a run of its own in the place of one."""

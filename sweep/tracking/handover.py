@@ -55,6 +55,22 @@ def is_foreign(run: Run, folder_id: str) -> bool:
     return bool(run.data.tags.get(names.FOLDER, folder_id) != folder_id)
 
 
+def may_write(client: MlflowClient, run: Run) -> bool:
+    """Tell whether this account may write a run, by writing what the run has already."""
+    try:
+        client.set_tag(run.info.run_id, names.TRIAL_ID, run.data.tags[names.TRIAL_ID])
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        return False
+    return True
+
+
+def is_refusal(error: Exception) -> bool:
+    """Tell whether an error is MLflow's that this account may not do what it asked for."""
+    return getattr(error, "error_code", "") == "PERMISSION_DENIED"
+
+
 def heartbeat(run: Run) -> float:
     """Return when a run's trial was last seen in training, in seconds since the epoch, or 0."""
     if run.info.status != "RUNNING":

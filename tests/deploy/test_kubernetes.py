@@ -502,3 +502,9 @@ def test_the_readme_applies_every_folder_and_names_no_other() -> None:
     known = [*MANIFESTS.rglob("*.yaml"), *MANIFESTS.rglob("*.env*"), *ROOT.glob("*/*.yaml")]
     for name in re.findall(r"\w[\w/-]*\.(?:yaml|env)\b", text):
         assert any(str(path).removesuffix(".example").endswith("/" + name) for path in known), name
+
+
+def test_the_readme_says_how_many_trials_wait_at_most() -> None:
+    source = (ROOT / "sweep" / "orchestration" / "ray_tune.py").read_text("utf-8")
+    (most,) = re.findall(r'"TUNE_MAX_PENDING_TRIALS_PG": "(\d+)"', source)
+    assert f"up to {most} trials waiting" in (MANIFESTS / "README.md").read_text("utf-8")

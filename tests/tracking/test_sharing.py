@@ -5,13 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from sweep.ledger import Ledger
-from sweep.tracking import adoption, names
+from sweep.tracking import adoption, delivery, names
 from sweep.tracking.adoption import Elsewhere
 from sweep.tracking.handover import STALE_SECONDS
 from sweep.tracking.removal import remove_runs
@@ -344,3 +348,70 @@ def test_removing_a_sweep_leaves_the_runs_of_other_folders(
     assert left.data.tags[names.TRIAL_ID] == ID
     member = [left.data.tags[names.per_sweep(names.MEMBER, s)] for s in ("small", "other")]
     assert member == ["yes", "no"]
+
+
+class ReadOnly:
+    """A client of an account that may not write one run, as MLflow's basic-auth answers."""
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self.client, self.run_id = client, run_id
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        def request(*arguments: object, **named: object) -> object:
+            writes = not name.startswith(("search", "get", "list", "download"))
+            if writes and arguments[:1] == (self.run_id,):
+                raise MlflowException("Permission denied", error_code=PERMISSION_DENIED)
+            return getattr(self.client, name)(*arguments, **named)
+
+        return request
+
+
+@pytest.fixture
+def forbid(uri: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """Let the store's one run be another account's from now on; return its id."""
+
+    def forbid() -> str:
+        (run,) = runs(uri)
+        client = ReadOnly(MlflowClient(tracking_uri=uri), run.info.run_id)
+        for module in (adoption, delivery):
+            monkeypatch.setattr(module, "open_client", lambda _: client)
+        return str(run.info.run_id)
+
+    return forbid
+
+
+@pytest.mark.parametrize("epochs", [(1,), (1, 2)], ids=["in training", "finished"])
+def test_what_another_account_has_counts_as_not_there(
+    one: Folder, two: Folder, forbid: Callable[[], str], epochs: tuple[int, ...]
+) -> None:
+    """It holds no trial up, and is no result of this folder's."""
+    one.train(*epochs)
+    one.deliver()
+    forbid()
+    elsewhere = looked(two, ID)
+    assert not elsewhere.has(ID)
+    assert not elsewhere.adopt(TRIAL)
+
+
+@pytest.mark.parametrize("state", ["finished", "given up"])
+def test_a_run_of_another_account_keeps_none_from_the_store(
+    one: Folder, two: Folder, uri: str, forbid: Callable[[], str], state: str
+) -> None:
+    one.train(*((1, 2) if state == "finished" else (1,)))
+    one.deliver()
+    if state == "given up":
+        age(uri, STALE_SECONDS + 1)
+    theirs = forbid()
+    two.train(1, 2)
+    for _ in range(2):  # a second command finds both runs, and deletes neither
+        with suppress(MlflowException):
+            two.deliver()  # is refused, once
+        two.deliver()
+        two.anew()
+        found = {run.info.run_id: run for run in runs(uri)}
+        ours = found.pop(next(i for i in found if i != theirs))
+        assert list(found) == [theirs]
+        assert ours.info.status == "FINISHED"
+        assert ours.data.tags[names.per_sweep(names.MEMBER, "other")] == "yes"
+        assert steps(uri, ours.info.run_id) == [1, 2]
+    assert len({run.info.run_id for run in runs(uri)}) == 2
