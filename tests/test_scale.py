@@ -207,6 +207,34 @@ def _settings(ini: str) -> dict[str, str]:
     return dict(parser["mlflow"])
 
 
+def test_prose_says_what_the_tables_show() -> None:
+    prose, _, generated = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
+    head = "| sweep | full first, measured | "
+    firsts = generated.partition(head)[2].splitlines()[2 : 2 + len(CASES)]
+    assert all("| shared files, at" in row for row in firsts)  # what the GPUs wait for
+
+    steps = re.findall(rf"^\| ([\w ]+) \| ({'|'.join(SERVERS)}) \| (.*) \|$", generated, re.M)
+    assert {kind for _, kind, _ in steps} == set(SERVERS)
+    fields = {(step, kind): figures.split(" | ") for step, kind, figures in steps}
+
+    def total(kind: str, field: int) -> float:
+        return sum(
+            float(of[field].replace(",", "")) for (_, own), of in fields.items() if own == kind
+        )
+
+    for field in (SERVER_CPU, STATEMENTS, TRANSACTIONS):
+        assert total(DEPLOYED, field) > total("no accounts", field)
+    assert total("no uvloop", MILLISECONDS) > total(DEPLOYED, MILLISECONDS)
+
+    (check,) = re.findall(r"a check of a password, ms of CPU \| ([\d.]+)", generated)
+    assert float(check) > float(fields["epoch", DEPLOYED][SERVER_CPU])
+    assert f"deployments set it to {AUTH['auth_cache_ttl_seconds']}," in prose
+
+
+MILLISECONDS, SERVER_CPU, STATEMENTS, TRANSACTIONS = 0, 3, 6, 7
+"""Columns of the steps, behind their name and the kind of the server."""
+
+
 def test_tables_are_replaced_and_the_rest_stays(tmp_path: Path) -> None:
     path = tmp_path / "scale.md"
     path.write_text(f"Before\n\n{BEGIN}\nold\n{END}\n\nAfter\n", encoding="utf-8")
