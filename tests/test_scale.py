@@ -9,11 +9,13 @@ import re
 import signal
 import subprocess
 import sys
+from configparser import ConfigParser
 from dataclasses import replace
 from math import exp
 from pathlib import Path
 
 import pytest
+from cluster import compose
 
 from benchmarks.scale.__main__ import (
     BEGIN,
@@ -29,6 +31,7 @@ from benchmarks.scale.__main__ import (
     pending,
     write,
 )
+from benchmarks.scale.services import AUTH, DEPLOYED, SERVERS, auth_ini
 from benchmarks.scale.simulation import (
     Case,
     Costs,
@@ -165,6 +168,71 @@ TUNE = {
 def _rows(text: str, head: str) -> list[str]:
     lines = text.partition(f"{head}\n")[2].splitlines()[1:]
     return lines[: next(i for i, line in enumerate([*lines, ""]) if not line.startswith("|"))]
+
+
+def test_server_of_the_bench_is_the_one_that_is_deployed() -> None:
+    """docker-compose.yml has it; what Kubernetes has agrees with that in tests/deploy."""
+    command, ini = _compose_mlflow()
+    of_kind = ("--app-name", "--workers", "--uvicorn-opts", "--gunicorn-opts", "--waitress-opts")
+    assert sorted(w for w in command if w.startswith(of_kind)) == sorted(SERVERS[DEPLOYED])
+    deployed, own = _settings(ini), _settings(auth_ini("postgresql+pg8000://"))
+    assert deployed.keys() == own.keys()
+    assert {name: deployed[name] for name in AUTH} == AUTH
+    in_kubernetes = Path("deploy/kubernetes/secrets/auth.ini.example").read_text(encoding="utf-8")
+    assert {name: _settings(in_kubernetes)[name] for name in AUTH} == AUTH
+    (workers,) = (word.partition("=")[2] for word in command if word.startswith("--workers"))
+    lab = Path("deploy/kubernetes/lab/mlflow.env").read_text(encoding="utf-8")
+    assert f"\nMLFLOW_WORKERS={workers}\n" in lab
+    image = Path("deploy/requirements.lock").read_text(encoding="utf-8")
+    assert "\nuvloop==" in image  # without, uvicorn is another server
+
+
+def test_other_servers_of_the_bench_differ_in_one_thing() -> None:
+    deployed = set(SERVERS[DEPLOYED])
+    for kind, flags in SERVERS.items():
+        assert len(deployed ^ set(flags)) == (kind != DEPLOYED), kind
+
+
+def _compose_mlflow() -> tuple[list[str], str]:
+    """Return the command of MLflow and the settings of its accounts, as Compose has them."""
+    names = re.findall(r"\$\{(\w+):\?", compose.COMPOSE_FILE.read_text(encoding="utf-8"))
+    mlflow = compose.read(dict.fromkeys(names, "x")).services["mlflow"]
+    (ini,) = mlflow.configs.values()
+    return list(mlflow.command or ()), ini.text
+
+
+def _settings(ini: str) -> dict[str, str]:
+    parser = ConfigParser()
+    parser.read_string(ini)
+    return dict(parser["mlflow"])
+
+
+def test_prose_says_what_the_tables_show() -> None:
+    prose, _, generated = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
+    head = "| sweep | full first, measured | "
+    firsts = generated.partition(head)[2].splitlines()[2 : 2 + len(CASES)]
+    assert all("| shared files, at" in row for row in firsts)  # what the GPUs wait for
+
+    steps = re.findall(rf"^\| ([\w ]+) \| ({'|'.join(SERVERS)}) \| (.*) \|$", generated, re.M)
+    assert {kind for _, kind, _ in steps} == set(SERVERS)
+    fields = {(step, kind): figures.split(" | ") for step, kind, figures in steps}
+
+    def total(kind: str, field: int) -> float:
+        return sum(
+            float(of[field].replace(",", "")) for (_, own), of in fields.items() if own == kind
+        )
+
+    for field in (SERVER_CPU, STATEMENTS, TRANSACTIONS):
+        assert total(DEPLOYED, field) > total("no accounts", field)
+    assert total("no uvloop", MILLISECONDS) > total(DEPLOYED, MILLISECONDS)
+
+    (check,) = re.findall(r"a check of a password, ms of CPU \| ([\d.]+)", generated)
+    assert float(check) > float(fields["epoch", DEPLOYED][SERVER_CPU])
+    assert f"deployments set it to {AUTH['auth_cache_ttl_seconds']}," in prose
+
+
+MILLISECONDS, SERVER_CPU, STATEMENTS, TRANSACTIONS = 0, 3, 6, 7
+"""Columns of the steps, behind their name and the kind of the server."""
 
 
 def test_tables_are_replaced_and_the_rest_stays(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.scale.driver import ACTORS, KNOWN, RUNS, measure_ledger, tune_apart
+from benchmarks.scale.services import DEPLOYED, SERVERS
 from benchmarks.scale.simulation import (
     ASSUMED,
     Case,
@@ -112,9 +113,14 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     return "\n".join([line(head), line(["---"] * len(head)), *map(line, rows)])
 
 
-def machine(before: tuple[float, ...], after: tuple[float, ...]) -> str:
+def versions() -> str:
+    """Return those of the packages that the figures are of; each has to be there."""
+    names = ("ray", "mlflow", "uvicorn", "uvloop", "pg8000")
+    return ", ".join(f"{name} {metadata.version(name)}" for name in names)
+
+
+def machine(packages: str, before: tuple[float, ...], after: tuple[float, ...]) -> str:
     """Return what the figures were measured on, and what else ran there."""
-    packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("ray", "mlflow", "pg8000"))
     loads = ", ".join(f"{load[0]:.1f}" for load in (before, after))
     return (
         f"Measured on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores ({platform.machine()}), "
@@ -308,14 +314,15 @@ def document(
     ledger: Mapping[str, tuple[float, str]],
 ) -> str:
     """Return all tables."""
-    figures = measured_costs(tune, ledger, stores["gunicorn"])
+    deployed = stores[DEPLOYED]
+    figures = measured_costs(tune, ledger, deployed)
     costs = costs_of(figures)
     sections = {
         "The first bottleneck": bottlenecks(costs),
         "What one thing takes": service_times(ledger, tune, stores),
-        "What 10,000 trials take of the head": head_node(ledger, tune, stores["gunicorn"]),
+        "What 10,000 trials take of the head": head_node(ledger, tune, deployed),
         "What all below is computed from": given(figures),
-        "What every station would see": per_second(stores["gunicorn"], costs),
+        "What every station would see": per_second(deployed, costs),
         "How full it is": loads(costs),
         "What becomes of the sweep (simulated)": outcomes(costs),
         "The simulation beside a real run": check(tune, costs),
@@ -326,12 +333,11 @@ def document(
 def main() -> None:
     """Measure, simulate and write the tables; SIGTERM ends what was started."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    before = os.getloadavg()
-    kinds = ("gunicorn", "uvicorn")
-    stores = {kind: measure_store(kind, full=kind == "gunicorn") for kind in kinds}
+    packages, before = versions(), os.getloadavg()  # now: a server without uvloop is another one
+    stores = {kind: measure_store(kind, full=kind == DEPLOYED) for kind in SERVERS}
     tune, ledger = tune_apart(), measure_ledger()
     after = os.getloadavg()  # the simulation is a load too
-    write(f"{machine(before, after)}\n\n{document(stores, tune, ledger)}")
+    write(f"{machine(packages, before, after)}\n\n{document(stores, tune, ledger)}")
 
 
 if __name__ == "__main__":

@@ -12,21 +12,32 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from tempfile import mkdtemp
 from typing import Any
+from unittest.mock import patch
 
 import pg8000.native
 import psutil
 import requests
 
+from sweep.tracking.account import USER, ensure_account
+
 POSTGRES = Path("/usr/lib/postgresql/15/bin")
 """Where Debian puts it."""
+ACCOUNTS = ["--app-name=basic-auth"]
+WORKERS = ["--workers=4"]
+DEPLOYED = "as deployed"
 SERVERS = {
-    "uvicorn": ["--workers", "2"],
-    "gunicorn": ["--workers", "2", "--gunicorn-opts", "--threads 4"],
+    DEPLOYED: [*ACCOUNTS, *WORKERS],
+    "no accounts": WORKERS,
+    "no uvloop": [*ACCOUNTS, *WORKERS, "--uvicorn-opts=--loop asyncio"],
 }
-"""What serves MLflow, with a process for each core here: its default, and what it had before. The
-first sends the head and the body of an answer apart and waits for the other side between them."""
+"""What serves MLflow: as docker-compose.yml starts it, without accounts, and on Python's own event
+loop in the place of uvloop."""
+ADMIN = "admin"
+AUTH = {"default_permission": "READ", "auth_cache_ttl_seconds": "30"}
+"""As in docker-compose.yml, but for where the accounts are."""
 START_SECONDS = 120.0
 IDLE = 0.05
 """CPU seconds in a second, under which the server has come up and imported MLflow everywhere."""
@@ -125,20 +136,53 @@ def services(kind: str) -> Iterator[Services]:
         database = _wait(lambda: pg8000.native.Connection("postgres", unix_sock=str(at)))
         stack.callback(database.close)
         database.run("CREATE EXTENSION pg_stat_statements")
+        store = f"postgresql+pg8000://postgres@/postgres?unix_sock={at}"
+        auth = folder / "auth.ini"
+        auth.write_text(auth_ini(store), encoding="utf-8")
+        admin, password = token_hex(24), token_hex(24)
         port = _free_port()
         server = run(
             [sys.executable, "-m", "mlflow", "server", "--port", str(port), *SERVERS[kind],
-             "--backend-store-uri",
-             f"postgresql+pg8000://postgres@/postgres?unix_sock={at}", "--serve-artifacts",
+             "--backend-store-uri", store, "--serve-artifacts",
              "--artifacts-destination", str(folder / "artifacts")],
             "mlflow.log",
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            env={**os.environ, **_settings(auth, admin)},
         )  # fmt: skip
         uri = f"http://127.0.0.1:{port}"
         _wait(lambda: requests.get(f"{uri}/health", timeout=5).raise_for_status())
+        if ACCOUNTS[0] in SERVERS[kind]:
+            with _as_user(ADMIN, admin):
+                ensure_account(uri, password)
+            stack.enter_context(_as_user(USER, password))
         running = Services(uri, database, server, postgres)
         running.settle()
         yield running
+
+
+def auth_ini(store: str) -> str:
+    """Return MLflow's settings of accounts that are kept in the same database as its runs."""
+    settings = {"database_uri": store, **AUTH}
+    return "\n".join(["[mlflow]", *(f"{key} = {value}" for key, value in settings.items())])
+
+
+def _settings(auth: Path, password: str) -> dict[str, str]:
+    """Return what MLflow is told in its environment: of accounts, and not to do more than serve."""
+    return {
+        "MLFLOW_AUTH_CONFIG_PATH": str(auth),
+        "MLFLOW_AUTH_ADMIN_USERNAME": ADMIN,
+        "MLFLOW_AUTH_ADMIN_PASSWORD": password,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": token_hex(32),
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+
+
+@contextmanager
+def _as_user(name: str, password: str) -> Iterator[None]:
+    """Have clients of MLflow in this process log in."""
+    login = {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
+    with patch.dict(os.environ, login):
+        yield
 
 
 def _wait(attempt: Callable[[], Any]) -> Any:

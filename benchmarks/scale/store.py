@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from tempfile import TemporaryDirectory
 
 import psutil
+from werkzeug.security import check_password_hash, generate_password_hash
 
 from benchmarks.scale.services import Services, services
 from benchmarks.scale.trials import METRICS, SHARE, record_of, result, trials
@@ -57,7 +59,8 @@ class Store:
 
     steps: dict[str, Step]
     known: dict[str, float]
-    """What a look at all runs costs for each, and what the database keeps of it."""
+    """What a check of a password costs and a look at all runs for each, and what the database keeps
+    of a run."""
 
 
 def measure_store(kind: str, *, full: bool) -> Store:
@@ -77,8 +80,18 @@ def measure_store(kind: str, *, full: bool) -> Store:
         }
         known: dict[str, float] = {}
         if full:
-            known = bench.fill(own[0])
+            known = {"a check of a password, ms of CPU": password_check(), **bench.fill(own[0])}
         return Store(steps, known)
+
+
+def password_check(times: int = 5) -> float:
+    """Return the CPU milliseconds of a check of a password, as the server does it."""
+    password = token_hex(24)
+    kept = generate_password_hash(password)
+    started = time.process_time()
+    for _ in range(times):
+        check_password_hash(kept, password)
+    return 1000 * (time.process_time() - started) / times
 
 
 class _Bench:
