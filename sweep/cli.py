@@ -154,7 +154,7 @@ def submit(spec: Path, overrides: tuple[str, ...], address: str) -> None:
     check_confined(document)
     space = check_space(document)
     cluster = _cluster(address)
-    job_id = submit_space(cluster, space)
+    job_id = submit_space(cluster, space, click.echo)
     study, where = space.general.study, f"--address {cluster.address}"
     click.echo(f"{job_id}: submitted; it needs this machine no more")
     click.echo(f"  sweep status {study} {where}")
@@ -299,7 +299,7 @@ def logs(trial: str, folder: Path, address: str | None, follow: bool) -> None:
 
     ledger = Ledger(folder)
     trial_id = only_trial(ledger, trial)
-    for line in told(trial_id, ledger):
+    for line in told(trial_id, ledger) or [f"{trial_id}: has not begun"]:
         click.echo(line)
     for path in (ledger.log_path(trial_id), ledger.failure_path(trial_id)):
         if path.exists():
@@ -854,7 +854,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.Abort as abort:
         if isinstance(abort.__cause__, KeyboardInterrupt):  # else a question was answered with no
-            click.echo("interrupted: nothing is lost, `sweep run` goes on from here", err=True)
+            click.echo("interrupted: nothing is lost, the same command goes on from here", err=True)
         sys.exit(INTERRUPTED if abort.__cause__ else FAILED)
 
 

@@ -36,6 +36,10 @@ INTERRUPTED = 130
 ACTIVE = ("pending", "running")
 ANSWER_SECONDS = 10.0
 """How long a cluster may take to say that it is there."""
+SILENCE_SECONDS = 30.0
+"""How long a job that is followed may print nothing before the cluster is asked something."""
+MONITOR_SECONDS = 60.0
+"""After which Ray has surely looked for the last time at a job that has ended."""
 POLL_SECONDS = 0.5
 """Between two looks at a job that is waited for."""
 CERTIFICATES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
@@ -45,11 +49,18 @@ OLDEST_RAY = (2, 52)
 """That a cluster may have: of pyproject.toml, and the first with tokens."""
 TOKEN = "RAY_AUTH_TOKEN"
 TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
+TOKEN_FILE = "~/.ray/auth_token"
+"""Where Ray looks if neither is set."""
 MODE = "RAY_AUTH_MODE"
 TOKEN_REMEDY = f"set {MODE}=token, and {TOKEN} (or {TOKEN_PATH}) to the cluster's"
 REACH_REMEDY = (
     "look whether the head runs, whether the address is that of its dashboard (http://HEAD:8265), "
     "and whether a firewall is between; through SSH: ssh -L 8265:localhost:8265 HEAD"
+)
+TROUBLE = "Server got itself in trouble"
+"""What a dashboard answers whose head is gone."""
+GONE_REMEDY = (
+    "look whether the head runs; a sweep that ended with it goes on when it is submitted again"
 )
 
 
@@ -198,10 +209,17 @@ class Cluster:
         with self._asking():
             self._client.stop_job(job_id)
 
-    def delete(self, job_id: str) -> None:
-        """Let the cluster forget a job that has ended."""
+    def forget(self, prefix: str) -> None:
+        """Let the cluster forget the jobs that ended a while ago, of names that begin so.
+
+        Of one that has just ended, Ray's monitor would write down again that it had failed.
+        """
+        before = 1000 * (time.time() - MONITOR_SECONDS)
         with self._asking():
-            self._client.delete_job(job_id)
+            for one in self._client.list_jobs():
+                name, ended = one.submission_id or "", one.end_time
+                if name.startswith(prefix) and ended and ended < before:
+                    self._client.delete_job(name)
 
     def output(self, job_id: str) -> str:
         """Return all that a job has printed, after what Ray says of its start."""
@@ -212,7 +230,7 @@ class Cluster:
         """Show what a job prints until it has ended; return how."""
         with self._asking(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of aiohttp, at how Ray calls it
-            asyncio.run(_follow(self._client, job_id, show))
+            asyncio.run(_follow(self._client, job_id, show, self.jobs))
         return self.wait(job_id, ANSWER_SECONDS)
 
     @contextmanager
@@ -227,7 +245,10 @@ class Cluster:
         except Exception as error:  # of Ray, requests or aiohttp; they have no class in common
             said = str(error).rstrip(". \n") or repr(error)
             last = said.splitlines()[-1]  # of the traceback, where it is one of the cluster
-            raise ClusterError(f"{self.address}: {last.strip()}") from None
+            gone = isinstance(error, OSError) or TROUBLE in said
+            raise ClusterError(
+                f"{self.address}: {last.strip()}", GONE_REMEDY if gone else ""
+            ) from None
         finally:
             logging.disable(before)
 
@@ -288,7 +309,7 @@ def own_token() -> str:
     if os.environ.get(MODE, "token").lower() != "token":
         return ""
     token = os.environ.get(TOKEN, "")
-    path = Path(os.environ.get(TOKEN_PATH) or "~/.ray/auth_token").expanduser()
+    path = Path(os.environ.get(TOKEN_PATH) or TOKEN_FILE).expanduser()
     if not token and (TOKEN_PATH in os.environ or path.exists()):
         try:
             token = path.read_text(encoding="utf-8")
@@ -337,11 +358,15 @@ def _ask_version(address: str, headers: Mapping[str, str]) -> http.client.HTTPRe
 
 
 def _refused(address: str, error: urllib.error.HTTPError, *, token: bool) -> ClusterError:
+    if error.headers.get("WWW-Authenticate", "").startswith("Basic"):  # MLflow's, say
+        return ClusterError(f"{address}: {NO_DASHBOARD}", REACH_REMEDY)
     if error.code == 401 and not token:
-        remedy = f"set {TOKEN}, or {TOKEN_PATH} to the file that holds it"
+        mode = os.environ.get(MODE, "token")
+        also = f"{MODE}, which is {mode!r}, to token, and " if mode.lower() != "token" else ""
+        remedy = f"set {also}{TOKEN}, or {TOKEN_PATH} to the file that holds it"
         return ClusterError(f"{address}: needs a token", remedy)
     if error.code in (401, 403):
-        named = TOKEN if os.environ.get(TOKEN) else TOKEN_PATH
+        named = next((name for name in (TOKEN, TOKEN_PATH) if os.environ.get(name)), TOKEN_FILE)
         return ClusterError(
             f"{address}: does not take this token ({error.code})",
             f"compare {named} with that of the cluster",
@@ -380,11 +405,31 @@ def _headers() -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-async def _follow(client: JobSubmissionClient, job_id: str, show: Callable[[str], object]) -> None:
+async def _follow(
+    client: JobSubmissionClient,
+    job_id: str,
+    show: Callable[[str], object],
+    ask: Callable[[], object],
+) -> None:
+    """Show what a job prints; ask the cluster something whenever it has printed nothing for long.
+
+    Raises:
+        Exception: the cluster does not answer.
+    """
     lines: AsyncIterator[str] = client.tail_job_logs(job_id)
     async with aclosing(lines) as parts:  # type: ignore[type-var]
-        async for part in parts:
-            show(part)
+        while True:
+            part = asyncio.ensure_future(anext(parts, None))
+            try:
+                while not (await asyncio.wait({part}, timeout=SILENCE_SECONDS))[0]:
+                    await asyncio.to_thread(ask)
+            finally:
+                part.cancel()
+                await asyncio.wait({part})
+            text = part.result()
+            if text is None:
+                return
+            show(text)
 
 
 def _job(details: JobDetails) -> Job:

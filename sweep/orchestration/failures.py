@@ -50,7 +50,7 @@ def failure_kind(error: BaseException, folder: Path | None = None) -> FailureKin
         return "memory"
     chain = list(_chain(error))
     full = [e for e in chain if isinstance(e, OSError) and e.errno in FULL]
-    if any(_is_within(e, folder) for e in full):
+    if any(is_within(e, folder) for e in full):
         return "disk"
     if full or any(isinstance(e, OSError) and e.errno in PASSING for e in chain):
         return "transient"
@@ -100,7 +100,7 @@ def enlarged(share: Share, batch_size: int, accumulate: int) -> Share | None:
     return Share(share.cpus, share.gpus, pieces)
 
 
-def _is_within(error: OSError, folder: Path | None) -> bool:
+def is_within(error: OSError, folder: Path | None) -> bool:
     """Tell whether an error is of a file in a folder; so it is held where it names no file."""
     if folder is None or not isinstance(error.filename, str | bytes | os.PathLike):
         return True

@@ -22,7 +22,7 @@ from sweep.ledger import Entry, Ledger, Share
 from sweep.orchestration.agenda import Agenda, Listed, Source
 from sweep.orchestration.attempt import Outcome
 from sweep.orchestration.early_stop import EarlyStop, early_stop
-from sweep.orchestration.failures import tells_of_full_disk
+from sweep.orchestration.failures import is_within, tells_of_full_disk
 from sweep.orchestration.inline import InlineRunner
 from sweep.orchestration.jobs import JobMaker, placed
 from sweep.orchestration.paired import Paired
@@ -244,7 +244,7 @@ class _Sweep:
                 raise
             except OSError as error:
                 self._interrupted()
-                raise UnwritableError(_unwritable(self.folder, str(error))) from error
+                raise UnwritableError(_unwritable(self.folder, error)) from error
             finally:
                 self.elsewhere.close()
         return self._summary(ran, answers, delivered)
@@ -428,11 +428,13 @@ def _unended(entry: Entry, folder: Path) -> str:
     return "did not run to its end"
 
 
-def _unwritable(folder: Path, error: str) -> str:
-    """Return that a working folder cannot be written to any more, and what to do about it."""
-    told = f"{folder} cannot be written to any more: {error}"
+def _unwritable(folder: Path, error: OSError) -> str:
+    """Return that a file could not be used, mostly of the working folder, and what to do then."""
     kept = "Every trial is kept up to its last whole epoch"
-    if not tells_of_full_disk(error):
+    if not is_within(error, folder):
+        return f"{error}. {kept}: once that is mended, the same command goes on"
+    told = f"{folder} cannot be written to any more: {error}"
+    if not tells_of_full_disk(str(error)):
         return f"{told}. {kept}: once that is mended, the same command goes on"
     free = shutil.disk_usage(folder).free / 2**20
     return (

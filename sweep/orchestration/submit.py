@@ -15,7 +15,7 @@ import os
 import platform
 import shlex
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -35,16 +35,17 @@ own wins over that of the cluster, which the operator sets; so a job has one onl
 so."""
 REMOTE_SECONDS = 600.0
 """How long a command may take that only asks; most of it is the import of torch."""
-POLITE_SECONDS = 10.0
-"""How long it may take to end, if it is not waited for any more."""
+ASKS = "sweep-ask-"
+"""What the names of such jobs begin with."""
 
 
-def submit(cluster: Cluster, space: Space) -> str:
+def submit(cluster: Cluster, space: Space, tell: Callable[[str], object]) -> str:
     """Start a sweep on a cluster, and return the name of its job.
 
     Args:
         cluster: that runs it.
         space: that was checked here.
+        tell: is told that it takes the place of another one of the same name.
 
     Raises:
         ClusterError: the sweep runs there already, or is another one of another user, or the
@@ -56,6 +57,8 @@ def submit(cluster: Cluster, space: Space) -> str:
         raise ClusterError(_runs_already(cluster.address, jobs[0]))
     said = _said(study, document.text, document.texts)
     _check_owner(cluster.address, jobs, said)
+    if jobs and jobs[0].space != said[names.SPACE]:
+        tell(f"takes the place of another search space of this name, that of job {jobs[0].job_id}")
     job_id = job_name(study, jobs)
     with TemporaryDirectory() as folder:
         pack_code(Path(folder))
@@ -126,7 +129,7 @@ def run_remotely(
     Raises:
         ClusterError: it could not be run, or not to its end.
     """
-    job_id = f"sweep-ask-{uuid.uuid4().hex[:12]}"
+    job_id = f"{ASKS}{uuid.uuid4().hex[:12]}"
     command = entrypoint(arguments)
     with TemporaryDirectory() as folder:
         pack_code(Path(folder))
@@ -141,9 +144,9 @@ def run_remotely(
         printed = cluster.output(job_id)
     finally:
         with suppress(ClusterError):
-            cluster.stop(job_id)
-            cluster.wait(job_id, POLITE_SECONDS)
-            cluster.delete(job_id)
+            if cluster.job(job_id).active:  # it is not waited for any more
+                cluster.stop(job_id)
+            cluster.forget(ASKS)
     # Before this line it is Ray that speaks.
     _, start, said = printed.partition(f"Running entrypoint for job {job_id}: {command}\n")
     return (said if start else printed), job.exit_code

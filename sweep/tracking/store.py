@@ -155,6 +155,9 @@ def answering(uri: str) -> Iterator[None]:
                 f"{without_password(uri)} does not accept the user name and password (401): set "
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to an account of the server"
             ) from None
+        asked, unreached, _ = reason.partition(" failed with exception")
+        if unreached:  # behind it is the library's account of how often it tried
+            reason = f"{asked} reached nothing; look whether the server runs"
         raise UserError(f"{without_password(uri)} does not answer: {reason}") from None
 
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import socket
 import ssl
 import subprocess
 import threading
+import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from spec.spaces import call, text_of
 
-from sweep.orchestration.cluster import OLDEST_RAY, Cluster, ClusterError, errors_of
+from sweep.orchestration import cluster as cluster_module
+from sweep.orchestration.cluster import OLDEST_RAY, Cluster, ClusterError, Job, errors_of
 
 Answers = dict[tuple[str, str], tuple[int, object]]
 VERSION = ("GET", "/api/version")
@@ -38,7 +42,10 @@ def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def server(
-    answers: Answers, token: str = "", context: ssl.SSLContext | None = None
+    answers: Answers,
+    token: str = "",
+    context: ssl.SSLContext | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[int]:
     """Answer like a dashboard that has these pages; yield the port."""
 
@@ -51,6 +58,8 @@ def server(
                 status, body = (403 if given else 401), "no"
             text = body if isinstance(body, str) else json.dumps(body)
             self.send_response(status)
+            for header in headers.items():
+                self.send_header(*header)
             self.end_headers()
             self.wfile.write(text.encode())
 
@@ -214,6 +223,81 @@ def test_a_token_is_found_where_ray_finds_it(
             f"{address}: does not take this token (403); compare RAY_"
         )
         assert "wrong" not in message(address)
+
+
+def test_the_token_that_is_refused_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_home(monkeypatch)
+    with server(HERE, token="another") as port:
+        address = f"http://127.0.0.1:{port}"
+        assert "compare ~/.ray/auth_token with" in message(address)
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", ".ray/auth_token")
+        assert "compare RAY_AUTH_TOKEN_PATH with" in message(address)
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
+        assert "compare RAY_AUTH_TOKEN with" in message(address)
+        monkeypatch.setenv("RAY_AUTH_MODE", "tokens")
+        assert "set RAY_AUTH_MODE, which is 'tokens', to token, and RAY_" in message(address)
+
+
+def test_what_asks_for_a_password_is_no_dashboard() -> None:
+    """As MLflow does, whose port is the likeliest wrong one."""
+    headers = {"WWW-Authenticate": 'Basic realm="mlflow"'}
+    with server(HERE, token="secret", headers=headers) as port:
+        assert "what answers is no dashboard of Ray; look" in message(f"http://127.0.0.1:{port}")
+
+
+def test_a_cluster_that_stops_answering_is_not_followed_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def silent(job_id: str) -> AsyncIterator[str]:
+        yield "epoch 1\n"
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(cluster_module, "SILENCE_SECONDS", 0.01)
+    with server(HERE) as port:
+        cluster = Cluster(f"http://127.0.0.1:{port}")
+        monkeypatch.setattr(cluster._client, "tail_job_logs", silent)
+        shown: list[str] = []
+        asked = iter([[], [], ClusterError("it does not answer")])
+
+        def jobs() -> list[Job]:
+            answer = next(asked)
+            if isinstance(answer, ClusterError):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(cluster, "jobs", jobs)
+        with pytest.raises(ClusterError, match="it does not answer"):
+            cluster.follow("sweep-small-1", shown.append)
+    assert shown == ["epoch 1\n"]
+
+
+def test_a_head_that_is_gone_is_told() -> None:
+    trouble = "Server got itself in trouble"
+    with server(HERE | {JOBS: (500, trouble)}) as port:
+        assert message(f"http://127.0.0.1:{port}").endswith(
+            f"{trouble}; look whether the head runs; a sweep that ended with it goes on when it is "
+            "submitted again"
+        )
+
+
+def test_questions_that_ended_a_while_ago_are_forgotten() -> None:
+    """Not those of a moment ago: Ray would write down again that they had failed."""
+    now = int(time.time())
+    asked = {"ask-old": (now - 100, now - 90), "ask-new": (now - 9, now - 8), "ask-on": (now, None)}
+    jobs = [job(0, "SUCCEEDED", *when, submission_id=name) for name, when in asked.items()]
+    jobs.append(job(1, "SUCCEEDED", now - 100, now - 90))
+    deleted: list[str] = []
+
+    class Answering(dict[tuple[str, str], tuple[int, object]]):
+        def get(self, key: tuple[str, str], default: object = None) -> object:  # type: ignore[override]
+            if key[0] == "DELETE":
+                deleted.append(key[1])
+                return 200, {"deleted": True}
+            return super().get(key, default)
+
+    with server(Answering(HERE | {JOBS: (200, jobs)})) as port:
+        Cluster(f"http://127.0.0.1:{port}").forget("ask-")
+    assert deleted == ["/api/jobs/ask-old"]
 
 
 def test_a_token_that_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

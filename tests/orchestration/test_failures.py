@@ -82,12 +82,14 @@ def test_the_end_of_a_process_is_found_below_what_came_over_it() -> None:
 
 
 def test_only_a_full_disk_is_told_as_one(tmp_path: Path) -> None:
-    full, gone = (str(OSError(n, os.strerror(n))) for n in (errno.ENOSPC, errno.ESTALE))
+    full, gone = (OSError(n, os.strerror(n)) for n in (errno.ENOSPC, errno.ESTALE))
     assert "MiB are free there" in _unwritable(tmp_path, full)
-    assert "make room" in _unwritable(tmp_path, "the disk is full")
+    assert "make room" in _unwritable(tmp_path, OSError("the disk is full"))
     told = _unwritable(tmp_path / "gone", gone)
     assert "Stale file handle" in told
     assert "room" not in told
+    told = _unwritable(tmp_path, FileNotFoundError(errno.ENOENT, "No such file", "/elsewhere/code"))
+    assert told.startswith("[Errno 2] No such file: '/elsewhere/code'. Every trial is kept")
 
 
 def test_backoff_grows_and_ends() -> None:

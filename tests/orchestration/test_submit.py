@@ -93,7 +93,7 @@ def test_a_job_brings_the_space_as_it_was_and_says_what_it_is(
     monkeypatch.setenv("LOGNAME", "ann")
     cluster = FakeCluster(job("sweep-small-4", "failed", 1, 2))
     overrides = ("recipe.epochs=1", "question=Is it ; $(small)?")
-    assert submit(cluster, space_of(tmp_path, *overrides)) == "sweep-small-5"
+    assert submit(cluster, space_of(tmp_path, *overrides), print) == "sweep-small-5"
     got = cluster.got
     assert got["space"] == (tmp_path / "space.yaml").read_bytes()
     assert got["entrypoint"] == (
@@ -109,7 +109,7 @@ def test_a_job_brings_the_space_as_it_was_and_says_what_it_is(
         "host": os.uname().nodename,
     }
     again = FakeCluster()
-    submit(again, space_of(tmp_path, "recipe.epochs=2", overrides[1]))
+    submit(again, space_of(tmp_path, "recipe.epochs=2", overrides[1]), print)
     other = again.got["metadata"]
     assert isinstance(other, dict)
     assert other["sweep_space"] != metadata["sweep_space"]
@@ -121,7 +121,7 @@ def test_how_long_a_job_may_take_to_stop_is_the_clusters_unless_its_sender_says_
 ) -> None:
     monkeypatch.setenv("RAY_JOB_STOP_WAIT_TIME_S", "7")
     cluster = FakeCluster()
-    submit(cluster, space_of(tmp_path))
+    submit(cluster, space_of(tmp_path), print)
     environment = cluster.got["environment"]
     assert isinstance(environment, dict)
     assert environment["RAY_JOB_STOP_WAIT_TIME_S"] == "7"
@@ -135,7 +135,7 @@ def sent(number: int, user: str, space: str) -> Job:
 
 def digest_of(tmp_path: Path) -> str:
     cluster = FakeCluster()
-    submit(cluster, space_of(tmp_path))
+    submit(cluster, space_of(tmp_path), print)
     metadata = cluster.got["metadata"]
     assert isinstance(metadata, dict)
     return str(metadata["sweep_space"])
@@ -147,14 +147,18 @@ def test_another_space_does_not_take_the_name_of_another_users_sweep(
     monkeypatch.setenv("LOGNAME", "bob")
     cluster = FakeCluster(sent(1, "ann", "old"), sent(2, "ann", "hers"), sent(3, "bob", "hers"))
     with pytest.raises(ClusterError) as refused:
-        submit(cluster, space_of(tmp_path))
+        submit(cluster, space_of(tmp_path), print)
     assert not cluster.got
     assert str(refused.value) == (
         f"sweep small at http://head:8265 is that of ann@desk: job sweep-small-2 of {moment(200)} "
         "has another search space; submit yours under a name of its own, such as study=small_bob"
     )
     monkeypatch.setenv("LOGNAME", "ann")  # although bob had it go on
-    assert submit(cluster, space_of(tmp_path)) == "sweep-small-4"
+    told: list[str] = []
+    assert submit(cluster, space_of(tmp_path), told.append) == "sweep-small-4"
+    assert told == [
+        "takes the place of another search space of this name, that of job sweep-small-3"
+    ]
 
 
 def test_anybody_may_have_a_sweep_go_on_as_it_is(
@@ -162,7 +166,9 @@ def test_anybody_may_have_a_sweep_go_on_as_it_is(
 ) -> None:
     monkeypatch.setenv("LOGNAME", "bob")
     cluster = FakeCluster(sent(1, "ann", digest_of(tmp_path)))
-    assert submit(cluster, space_of(tmp_path)) == "sweep-small-2"
+    told: list[str] = []
+    assert submit(cluster, space_of(tmp_path), told.append) == "sweep-small-2"
+    assert told == []
 
 
 @pytest.mark.parametrize("word", HOSTILE)
@@ -183,7 +189,7 @@ def test_the_one_of_two_that_comes_second_is_refused_by_the_name(tmp_path: Path)
     first = job("sweep-small-1", "pending", 5)
     cluster = FakeCluster(taken=(first,))
     with pytest.raises(ClusterError, match="sweep small is pending at http://head:8265 already"):
-        submit(cluster, space_of(tmp_path))
+        submit(cluster, space_of(tmp_path), print)
 
 
 def test_names_go_on_counting() -> None:
