@@ -230,7 +230,10 @@ class Cluster:
         """Show what a job prints until it has ended; return how."""
         with self._asking(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of aiohttp, at how Ray calls it
-            asyncio.run(_follow(self._client, job_id, show, self.jobs))
+            # What Ray's own client asks has no limit of time.
+            asyncio.run(
+                _follow(self._client, job_id, show, lambda: _check(self.address, _headers()))
+            )
         return self.wait(job_id, ANSWER_SECONDS)
 
     @contextmanager

@@ -21,7 +21,7 @@ import pytest
 from spec.spaces import call, text_of
 
 from sweep.orchestration import cluster as cluster_module
-from sweep.orchestration.cluster import OLDEST_RAY, Cluster, ClusterError, Job, errors_of
+from sweep.orchestration.cluster import OLDEST_RAY, Cluster, ClusterError, errors_of
 
 Answers = dict[tuple[str, str], tuple[int, object]]
 VERSION = ("GET", "/api/version")
@@ -257,15 +257,15 @@ def test_a_cluster_that_stops_answering_is_not_followed_for_ever(
         cluster = Cluster(f"http://127.0.0.1:{port}")
         monkeypatch.setattr(cluster._client, "tail_job_logs", silent)
         shown: list[str] = []
-        asked = iter([[], [], ClusterError("it does not answer")])
+        asked: list[str] = []
 
-        def jobs() -> list[Job]:
-            answer = next(asked)
-            if isinstance(answer, ClusterError):
-                raise answer
-            return answer
+        def check(address: str, headers: Mapping[str, str]) -> str:
+            asked.append(address)
+            if len(asked) == 3:
+                raise ClusterError("it does not answer")
+            return "2.60.0"
 
-        monkeypatch.setattr(cluster, "jobs", jobs)
+        monkeypatch.setattr(cluster_module, "_check", check)
         with pytest.raises(ClusterError, match="it does not answer"):
             cluster.follow("sweep-small-1", shown.append)
     assert shown == ["epoch 1\n"]
