@@ -213,7 +213,7 @@ class Agenda:
             return  # it was ended early, and its process died after that
         with self._writing():
             entry = self.ledger.entry(trial_id)
-            told = entry.state == "failed" and entry.attempts > self._begun[trial_id]
+            told = entry.state == "failed" and self._has_begun(trial_id, entry)
             if not told and not self._ended_well(trial_id, entry):
                 self.ledger.fail(trial_id, "transient", reason, details)
                 entry = self.ledger.entry(trial_id)
@@ -332,8 +332,12 @@ class Agenda:
 
     def _ended_well(self, trial_id: str, entry: Entry) -> bool:
         """Tell whether a trial that is out ended well; a stop of before it was, does not count."""
-        begun = entry.attempts > self._begun[trial_id]
-        return entry.state == "done" or (entry.state == "stopped" and begun)
+        stopped = entry.state == "stopped" and self._has_begun(trial_id, entry)
+        return entry.state == "done" or stopped
+
+    def _has_begun(self, trial_id: str, entry: Entry) -> bool:
+        """Tell whether a trial was begun since it was handed out."""
+        return entry.attempts > self._begun[trial_id]
 
     def _try_again(self, trial_id: str, outcome: Outcome) -> None:
         """Give a trial another attempt, if one may end better."""

@@ -125,14 +125,24 @@ def answers(host: str, port: int | str) -> bool:
     return True
 
 
+def start_alone() -> str:
+    """Start a Ray cluster of this machine alone; return HOST:PORT of its dashboard, if it has one.
+
+    Raises:
+        Exception: it cannot be started; Ray has no class of its own for it.
+    """
+    context = ray.init(
+        address="local",  # never one that happens to run here
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    return str(context.dashboard_url or "")
+
+
 def _start() -> str:
     try:
-        context = ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        return start_alone()
     except Exception as error:  # Ray has no class of its own for it
         ray.shutdown()
         raise ClusterError(
@@ -140,7 +150,6 @@ def _start() -> str:
             "see that TMPDIR and RAY_TMPDIR, where set, name a short path that can be written; "
             "Ray's own log is in /tmp/ray/session_latest/logs",
         ) from None
-    return str(context.dashboard_url or "")
 
 
 def _meant(address: str) -> str:

@@ -53,7 +53,7 @@ from sweep.orchestration.attached import (  # noqa: E402
 )
 from sweep.orchestration.attempt import Job, Outcome, attempt  # noqa: E402
 from sweep.orchestration.cluster import ClusterError  # noqa: E402
-from sweep.orchestration.connect import answers, join  # noqa: E402
+from sweep.orchestration.connect import answers, join, start_alone  # noqa: E402
 from sweep.orchestration.failures import failure_kind  # noqa: E402
 from sweep.orchestration.machine import (  # noqa: E402
     Needs,
@@ -203,14 +203,8 @@ class RayRunner:
         with _own_signals():
             if self.address is not None:
                 join(self.address)
-                return
-            ray.init(
-                address="local",  # never one that happens to run here
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=True,
-            )
+            else:
+                start_alone()
 
     def _fit(self, agenda: Agenda, stop: Callable[[], bool]) -> None:
         """Let Tune run jobs until the agenda is over, or the sweep was asked to stop."""
